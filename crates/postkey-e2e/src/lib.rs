@@ -1,0 +1,1 @@
+//! Tests only: the real binary against the emulator and real servers, one file per story.

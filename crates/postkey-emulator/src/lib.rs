@@ -1,0 +1,7 @@
+//! The tenant in a box: Entra ID, Graph and Exchange Online on loopback, strict and a little unkind on purpose.
+//! It shares no types with the clients it tests: a misspelt field must fail, not agree with itself.
+
+pub mod clock;
+pub mod directory;
+pub mod request;
+pub mod world;

@@ -1,0 +1,1 @@
+//! Microsoft Graph: one file per resource, paging, throttling.

@@ -1,0 +1,1 @@
+//! Tokens: one file per grant, assertions, the cache, the AADSTS catalogue, clouds.

@@ -1,0 +1,1 @@
+//! Register, credential, permissions and consent, and the proof; the doctor; the runbooks.

@@ -1,0 +1,1 @@
+//! SMTP grammar without I/O: replies, commands, dot-stuffing, SASL XOAUTH2.

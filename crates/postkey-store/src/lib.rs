@@ -1,0 +1,1 @@
+//! SQLite and PostgreSQL: what postkey remembers, one file per aggregate, secrets sealed.

@@ -1,0 +1,3 @@
+//! The program: it parses, wires and prints; it decides nothing.
+
+fn main() {}
