@@ -1,5 +1,7 @@
 //! What a tenant's directory holds. Entra reads it to issue tokens, Graph reads and changes it.
 
+#![expect(missing_docs, reason = "fields carry the names of Graph's properties, whose documentation explains them")]
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -210,7 +212,9 @@ impl Directory {
             .collect();
         self.app_role_assignments
             .iter()
-            .filter(|held| held.principal_id == principal && held.resource_id == resource.id && held.effective_from <= now)
+            .filter(|held| {
+                held.principal_id == principal && held.resource_id == resource.id && held.effective_from <= now
+            })
             .filter_map(|held| names.get(&held.app_role_id.to_string()).cloned())
             .collect()
     }

@@ -3,5 +3,9 @@
 
 pub mod clock;
 pub mod directory;
+mod entra;
+pub mod faults;
+pub mod journal;
 pub mod request;
+pub mod token;
 pub mod world;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 /// Whose token came with a request.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the comments say what is not plain")]
 pub struct Caller {
     pub tenant: Uuid,
     /// Client id of the app.
@@ -25,6 +26,7 @@ pub struct Caller {
 
 /// A request to Graph after routing to a version, with a valid token of the right audience.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "HTTP words")]
 pub struct ApiRequest {
     pub method: Method,
     /// `v1.0` or `beta`.
@@ -47,6 +49,7 @@ pub struct ApiRequest {
 
 /// What an answer carries.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "HTTP words")]
 pub enum Body {
     Empty,
     Json(Value),
@@ -55,6 +58,7 @@ pub enum Body {
 
 /// The answer of a room; the server adds the correlation headers.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "HTTP words")]
 pub struct ApiResponse {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,

@@ -1,0 +1,3 @@
+//! The login host: discovery, sign-in pages, the token endpoint.
+
+pub(crate) mod grants;

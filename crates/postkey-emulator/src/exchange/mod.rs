@@ -1,0 +1,28 @@
+//! Exchange Online: mailboxes, sending, delivery, and who may do what in them. Graph and SMTP are two doors to the same store.
+
+pub mod access;
+mod address_faults;
+pub mod administration;
+mod attachments;
+mod delivery;
+mod filter;
+mod folders;
+pub(crate) mod graph;
+mod header_block;
+mod json_read;
+mod json_write;
+pub mod limits;
+pub mod mailbox;
+mod messages;
+mod mime_read;
+mod mime_write;
+mod refusal;
+mod reply;
+mod send_mail;
+pub mod state;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use upload::{handle_upload, is_upload_path};
