@@ -1,1 +1,15 @@
-//! SMTP grammar without I/O: replies, commands, dot-stuffing, SASL XOAUTH2.
+//! SMTP grammar without I/O: replies, commands, dot-stuffing, SASL XOAUTH2, and the client's side of one session.
+//!
+//! Bytes go in, bytes and wishes come out; whoever owns the socket brings the deadlines.
+
+pub mod client;
+pub mod command;
+pub mod data;
+pub mod reply;
+pub mod xoauth2;
+
+pub use client::{Action, End, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need};
+pub use command::{Command, CommandError, Path};
+pub use data::{DataError, DotStuffer};
+pub use reply::{EnhancedCode, Reply, ReplyError, ReplyParser};
+pub use xoauth2::{Xoauth2, Xoauth2Error};

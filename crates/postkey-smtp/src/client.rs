@@ -1,0 +1,553 @@
+//! One submission from the client's side, without a socket: bytes in, [`Action`]s out.
+//!
+//! The owner of the socket asks [`Session::next`] what to do, does it, and tells the session: [`Session::feed`] what was
+//! read, [`Session::secured`] after the handshake, [`Session::body_written`] after the message, [`Session::lost`] when the
+//! connection ended or a deadline passed. Only a 250 after the final dot is acceptance; a connection lost once that dot may
+//! have left is [`End::Unknown`], before it [`End::Lost`].
+
+use std::fmt;
+
+use crate::{
+    command::{Command, CommandError, Path},
+    reply::{Reply, ReplyError, ReplyParser},
+    xoauth2::Xoauth2,
+};
+
+/// What one session is to do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Our name for EHLO: a host name or an address literal.
+    pub name: String,
+    /// Whether the session starts in clear text.
+    pub protection: Protection,
+    /// Who we are. Without it nothing is authenticated.
+    pub auth: Option<Xoauth2>,
+    /// Send the response with the AUTH command rather than after its `334`. Both are documented; two steps keep the
+    /// command line short.
+    pub auth_in_one_line: bool,
+    /// The reverse-path; `None` is `<>`.
+    pub from: Option<Path>,
+    /// The forward-paths, each tried and answered on its own.
+    pub recipients: Vec<Path>,
+    /// Bytes of the message, line ends included, dots not stuffed.
+    pub size: u64,
+    /// The message holds bytes above 127.
+    pub eight_bit: bool,
+    /// Whether SMTPUTF8 is asked for.
+    pub utf8: Utf8Need,
+}
+
+/// How the session is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// Begins in clear text; STARTTLS is demanded before anything else is said.
+    StartTls,
+    /// TLS from the first byte, or a connection that needs none (loopback).
+    Already,
+}
+
+/// Whether a message asks for SMTPUTF8 (RFC 6531).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Utf8Need {
+    /// All ASCII.
+    No,
+    /// Raw UTF-8 in headers: asked for where the server offers it.
+    IfOffered,
+    /// An address of the envelope is not ASCII: cannot travel without.
+    Required,
+}
+
+/// What the owner of the socket must do next.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write these bytes. They may hold a token: `Debug` shows their number only.
+    Write(Vec<u8>),
+    /// Read some bytes, within the deadline of this stage.
+    Read(Stage),
+    /// Make the TLS handshake and check the certificate, then call [`Session::secured`].
+    StartTls,
+    /// Write the message through a [`crate::DotStuffer`], then call [`Session::body_written`].
+    SendBody,
+    /// Close the connection: this is how it ended.
+    Finished(Box<End>),
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(bytes) => write!(f, "Write({} bytes)", bytes.len()),
+            Self::Read(stage) => write!(f, "Read({stage:?})"),
+            Self::StartTls => f.write_str("StartTls"),
+            Self::SendBody => f.write_str("SendBody"),
+            Self::Finished(end) => write!(f, "Finished({end:?})"),
+        }
+    }
+}
+
+/// Where in the session something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The server's first line.
+    Greeting,
+    /// EHLO.
+    Ehlo,
+    /// STARTTLS, or the handshake after it.
+    StartTls,
+    /// AUTH and what it exchanges.
+    Auth,
+    /// MAIL FROM.
+    Mail,
+    /// RCPT TO.
+    Rcpt,
+    /// DATA and its 354.
+    DataStart,
+    /// The message itself, before the final dot.
+    Body,
+    /// The reply to the final dot.
+    DataEnd,
+    /// QUIT.
+    Quit,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Greeting => "the greeting",
+            Self::Ehlo => "EHLO",
+            Self::StartTls => "STARTTLS",
+            Self::Auth => "AUTH XOAUTH2",
+            Self::Mail => "MAIL FROM",
+            Self::Rcpt => "RCPT TO",
+            Self::DataStart => "DATA",
+            Self::Body => "the message body",
+            Self::DataEnd => "the end of the message",
+            Self::Quit => "QUIT",
+        })
+    }
+}
+
+/// What the server said to one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientOutcome {
+    /// The forward-path.
+    pub path: Path,
+    /// The answer to its RCPT.
+    pub reply: Reply,
+}
+
+impl RecipientOutcome {
+    /// Whether RCPT was accepted.
+    pub fn is_accepted(&self) -> bool {
+        self.reply.is_positive()
+    }
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// 250 after the final dot: the server has the message, for those recipients whose RCPT it accepted.
+    Accepted {
+        /// The 250.
+        reply: Reply,
+        /// One outcome per recipient asked.
+        recipients: Vec<RecipientOutcome>,
+    },
+    /// The server refused; it has no message.
+    Refused {
+        /// The command it refused.
+        stage: Stage,
+        /// Its answer. With every recipient refused, the answer to the first.
+        reply: Reply,
+        /// Outcomes of the recipients asked before.
+        recipients: Vec<RecipientOutcome>,
+    },
+    /// The server lacks an extension without which this message cannot go; nothing of it was sent.
+    Missing(Missing),
+    /// The message is over the size the server announced; nothing of it was sent.
+    TooLarge {
+        /// The message.
+        size: u64,
+        /// The server's limit.
+        limit: u64,
+    },
+    /// The connection ended, or a deadline passed, before the message could have been accepted.
+    Lost {
+        /// What was awaited.
+        stage: Stage,
+    },
+    /// The final dot may have reached the server, its answer did not reach us.
+    Unknown {
+        /// Outcomes of the recipients.
+        recipients: Vec<RecipientOutcome>,
+    },
+    /// The server does not speak SMTP as we understand it; it has no message.
+    Garbled {
+        /// Where.
+        stage: Stage,
+        /// How.
+        error: ReplyError,
+    },
+    /// Bytes stood behind the answer to STARTTLS: somebody tampers with the connection.
+    InjectedBeforeTls,
+    /// A value of the plan cannot stand in a command; nothing was sent of it.
+    BadPlan(CommandError),
+}
+
+/// An extension the server did not offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// STARTTLS: we send nothing in clear text.
+    StartTls,
+    /// AUTH XOAUTH2; these mechanisms were offered instead.
+    Xoauth2(Vec<String>),
+    /// 8BITMIME, for a message with bytes above 127.
+    EightBit,
+    /// SMTPUTF8, for an address that is not ASCII.
+    Utf8,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartTls => f.write_str("STARTTLS"),
+            Self::Xoauth2(others) if others.is_empty() => f.write_str("AUTH XOAUTH2 (no AUTH at all)"),
+            Self::Xoauth2(others) => write!(f, "AUTH XOAUTH2 (only {})", others.join(", ")),
+            Self::EightBit => f.write_str("8BITMIME"),
+            Self::Utf8 => f.write_str("SMTPUTF8"),
+        }
+    }
+}
+
+/// What the server's EHLO reply offered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// STARTTLS.
+    pub start_tls: bool,
+    /// Mechanisms of AUTH, upper case.
+    pub auth: Vec<String>,
+    /// SIZE: `None` not offered, `Some(0)` no fixed limit.
+    pub size: Option<u64>,
+    /// 8BITMIME.
+    pub eight_bit: bool,
+    /// SMTPUTF8.
+    pub utf8: bool,
+}
+
+impl Offers {
+    /// Reads the keywords of an EHLO reply; its first line is the server's name.
+    pub fn read(reply: &Reply) -> Self {
+        let mut offers = Self::default();
+        for line in reply.lines().iter().skip(1) {
+            // Old servers write `AUTH=LOGIN`.
+            let line = line.to_ascii_uppercase();
+            let mut words = line.split([' ', '=']).filter(|word| !word.is_empty());
+            match words.next() {
+                Some("STARTTLS") => offers.start_tls = true,
+                Some("AUTH") => offers.auth.extend(words.map(str::to_owned)),
+                Some("SIZE") => offers.size = Some(words.next().and_then(|size| size.parse().ok()).unwrap_or(0)),
+                Some("8BITMIME") => offers.eight_bit = true,
+                Some("SMTPUTF8") => offers.utf8 = true,
+                _ => {}
+            }
+        }
+        offers
+    }
+}
+
+/// One session. See the module's page for how to drive it.
+pub struct Session {
+    plan: Plan,
+    parser: ReplyParser,
+    state: State,
+    outbox: Vec<u8>,
+    outcomes: Vec<RecipientOutcome>,
+    offers: Offers,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session(at {}, {} bytes to write)", self.stage(), self.outbox.len())
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Ehlo,
+    /// STARTTLS sent.
+    StartTls,
+    /// Its 220 came.
+    Handshake,
+    /// AUTH without response sent: a 334 is awaited.
+    AuthChallenge,
+    /// The response was sent. `consoled`: an error challenge came and was answered by an empty line.
+    AuthResult {
+        consoled: bool,
+    },
+    Mail,
+    Rcpt,
+    DataStart,
+    Body,
+    DataEnd,
+    /// QUIT sent; how it ended is known already.
+    Quit(Box<End>),
+    Over(Box<End>),
+}
+
+impl Session {
+    /// A session that has said and heard nothing yet.
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            parser: ReplyParser::new(),
+            state: State::Greeting,
+            outbox: Vec::new(),
+            outcomes: Vec::new(),
+            offers: Offers::default(),
+        }
+    }
+
+    /// What to do now. Asking again without doing it gives the same answer, except that bytes to write are given once.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Action {
+        loop {
+            if !self.outbox.is_empty() {
+                return Action::Write(std::mem::take(&mut self.outbox));
+            }
+            match &self.state {
+                State::Handshake => return Action::StartTls,
+                State::Body => return Action::SendBody,
+                State::Over(end) => return Action::Finished(end.clone()),
+                _ => {}
+            }
+            match self.parser.take() {
+                Ok(Some(reply)) => self.hear(reply),
+                Ok(None) => return Action::Read(self.stage()),
+                Err(error) => self.garbled(error),
+            }
+        }
+    }
+
+    /// What the server sent.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.parser.feed(bytes);
+    }
+
+    /// The handshake is made and the certificate holds. What the server said before is forgotten (RFC 3207 §4.2).
+    pub fn secured(&mut self) {
+        if matches!(self.state, State::Handshake) {
+            self.offers = Offers::default();
+            self.plan.protection = Protection::Already;
+            self.say_ehlo();
+        }
+    }
+
+    /// The message was written, its last line ended. From here on a lost connection leaves the outcome unknown.
+    pub fn body_written(&mut self) {
+        if matches!(self.state, State::Body) {
+            self.outbox.extend_from_slice(b".\r\n");
+            self.state = State::DataEnd;
+        }
+    }
+
+    /// The connection ended or a deadline passed. A reply that arrived first still counts.
+    pub fn lost(&mut self) {
+        let early = self.parser.take().ok().flatten();
+        let stage = self.stage();
+        let recipients = std::mem::take(&mut self.outcomes);
+        let end = match std::mem::replace(&mut self.state, State::Greeting) {
+            State::Over(end) | State::Quit(end) => *end,
+            State::DataEnd => End::Unknown { recipients },
+            // A server that tires of a message says so while it is still coming, then closes.
+            _ => match early.filter(|reply| reply.is_transient() || reply.is_permanent()) {
+                Some(reply) => End::Refused { stage, reply, recipients },
+                None => End::Lost { stage },
+            },
+        };
+        self.outbox.clear();
+        self.state = State::Over(Box::new(end));
+    }
+
+    /// Where the session stands.
+    pub fn stage(&self) -> Stage {
+        stage_of(&self.state)
+    }
+
+    /// What the last EHLO reply offered.
+    pub fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
+    fn hear(&mut self, reply: Reply) {
+        match std::mem::replace(&mut self.state, State::Greeting) {
+            State::Greeting if reply.code() == 220 => self.say_ehlo(),
+            State::Ehlo if reply.is_positive() => {
+                self.offers = Offers::read(&reply);
+                self.after_ehlo();
+            }
+            State::StartTls if reply.code() == 220 => {
+                if self.parser.is_drained() {
+                    self.state = State::Handshake;
+                } else {
+                    self.state = State::Over(Box::new(End::InjectedBeforeTls));
+                }
+            }
+            State::AuthChallenge if reply.code() == 334 => self.say_auth_response(),
+            State::AuthResult { consoled: false } if reply.code() == 334 => {
+                self.say(&Command::AuthEmpty, State::AuthResult { consoled: true });
+            }
+            State::AuthResult { .. } if reply.is_positive() => self.say_mail(),
+            State::Mail if reply.is_positive() => self.say_rcpt(),
+            State::Rcpt => self.heard_rcpt(reply),
+            State::DataStart if reply.code() == 354 => self.state = State::Body,
+            State::DataEnd if reply.is_positive() => {
+                let recipients = std::mem::take(&mut self.outcomes);
+                self.quit(End::Accepted { reply, recipients });
+            }
+            State::DataEnd if reply.is_intermediate() => {
+                let recipients = std::mem::take(&mut self.outcomes);
+                self.quit(End::Unknown { recipients });
+            }
+            State::Quit(end) | State::Over(end) => self.state = State::Over(end),
+            state => {
+                let (stage, recipients) = (stage_of(&state), std::mem::take(&mut self.outcomes));
+                let closes = reply.code() == 421;
+                let end = End::Refused { stage, reply, recipients };
+                if closes { self.state = State::Over(Box::new(end)) } else { self.quit(end) }
+            }
+        }
+    }
+
+    fn garbled(&mut self, error: ReplyError) {
+        let end = match std::mem::replace(&mut self.state, State::Greeting) {
+            State::Over(end) | State::Quit(end) => *end,
+            State::DataEnd => End::Unknown { recipients: std::mem::take(&mut self.outcomes) },
+            state => End::Garbled { stage: stage_of(&state), error },
+        };
+        self.state = State::Over(Box::new(end));
+    }
+
+    fn after_ehlo(&mut self) {
+        if self.plan.protection == Protection::StartTls {
+            return if self.offers.start_tls {
+                self.say(&Command::StartTls, State::StartTls);
+            } else {
+                self.quit(End::Missing(Missing::StartTls));
+            };
+        }
+        let offers = &self.offers;
+        let missing = if self.plan.auth.is_some() && !offers.auth.iter().any(|mechanism| mechanism == "XOAUTH2") {
+            Some(Missing::Xoauth2(offers.auth.clone()))
+        } else if self.plan.eight_bit && !offers.eight_bit {
+            Some(Missing::EightBit)
+        } else if self.plan.utf8 == Utf8Need::Required && !offers.utf8 {
+            Some(Missing::Utf8)
+        } else {
+            None
+        };
+        if let Some(missing) = missing {
+            return self.quit(End::Missing(missing));
+        }
+        match offers.size {
+            Some(limit) if limit > 0 && self.plan.size > limit => {
+                self.quit(End::TooLarge { size: self.plan.size, limit });
+            }
+            _ => self.say_auth(),
+        }
+    }
+
+    fn say_ehlo(&mut self) {
+        let name = self.plan.name.clone();
+        self.say(&Command::Ehlo(&name), State::Ehlo);
+    }
+
+    fn say_auth(&mut self) {
+        match self.plan.auth.clone() {
+            None => self.say_mail(),
+            Some(response) if self.plan.auth_in_one_line => {
+                self.say(&Command::AuthXoauth2(Some(&response)), State::AuthResult { consoled: false });
+            }
+            Some(_) => self.say(&Command::AuthXoauth2(None), State::AuthChallenge),
+        }
+    }
+
+    fn say_auth_response(&mut self) {
+        if let Some(response) = self.plan.auth.clone() {
+            self.say(&Command::AuthResponse(&response), State::AuthResult { consoled: false });
+        }
+    }
+
+    fn say_mail(&mut self) {
+        let from = self.plan.from.clone();
+        let command = Command::Mail {
+            from: from.as_ref(),
+            size: self.offers.size.map(|_| self.plan.size),
+            eight_bit: self.plan.eight_bit,
+            utf8: self.plan.utf8 > Utf8Need::No && self.offers.utf8,
+        };
+        self.say(&command, State::Mail);
+    }
+
+    /// The next recipient, or DATA when all were asked.
+    fn say_rcpt(&mut self) {
+        match self.plan.recipients.get(self.outcomes.len()).cloned() {
+            Some(path) => self.say(&Command::Rcpt(&path), State::Rcpt),
+            None if self.outcomes.iter().any(RecipientOutcome::is_accepted) => {
+                self.say(&Command::Data, State::DataStart);
+            }
+            None => {
+                let recipients = std::mem::take(&mut self.outcomes);
+                match recipients.first().map(|first| first.reply.clone()) {
+                    Some(reply) => self.quit(End::Refused { stage: Stage::Rcpt, reply, recipients }),
+                    None => self.quit(End::BadPlan(CommandError::Path(String::new()))),
+                }
+            }
+        }
+    }
+
+    fn heard_rcpt(&mut self, reply: Reply) {
+        // 421 is about the connection, not about this recipient.
+        if reply.code() == 421 {
+            let recipients = std::mem::take(&mut self.outcomes);
+            self.state = State::Over(Box::new(End::Refused { stage: Stage::Rcpt, reply, recipients }));
+            return;
+        }
+        if let Some(path) = self.plan.recipients.get(self.outcomes.len()).cloned() {
+            self.outcomes.push(RecipientOutcome { path, reply });
+        }
+        self.say_rcpt();
+    }
+
+    fn quit(&mut self, end: End) {
+        self.say(&Command::Quit, State::Quit(Box::new(end)));
+    }
+
+    fn say(&mut self, command: &Command<'_>, then: State) {
+        match command.encode() {
+            Ok(line) => {
+                self.outbox.extend_from_slice(&line);
+                self.state = then;
+            }
+            Err(error) => self.state = State::Over(Box::new(End::BadPlan(error))),
+        }
+    }
+}
+
+fn stage_of(state: &State) -> Stage {
+    match state {
+        State::Greeting => Stage::Greeting,
+        State::Ehlo => Stage::Ehlo,
+        State::StartTls | State::Handshake => Stage::StartTls,
+        State::AuthChallenge | State::AuthResult { .. } => Stage::Auth,
+        State::Mail => Stage::Mail,
+        State::Rcpt => Stage::Rcpt,
+        State::DataStart => Stage::DataStart,
+        State::Body => Stage::Body,
+        State::DataEnd => Stage::DataEnd,
+        State::Quit(_) | State::Over(_) => Stage::Quit,
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
