@@ -1,0 +1,322 @@
+//! What differs between SQLite and PostgreSQL: connecting, beginning, and how each says what is wrong. All else is one SQL text.
+
+use std::{
+    fs, io,
+    io::Read,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sqlx::{
+    AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor,
+    any::{AnyConnectOptions, AnyPoolOptions},
+};
+
+use crate::{Location, MasterKeys, Options, StoreError, migrate};
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// What a transaction may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+impl Access {
+    /// For the `delegate!` macro, which names it in lower case.
+    pub(crate) const fn read() -> Self {
+        Self::Read
+    }
+
+    /// For the `delegate!` macro, which names it in lower case.
+    pub(crate) const fn write() -> Self {
+        Self::Write
+    }
+}
+
+impl Dialect {
+    pub(crate) fn of(location: &Location) -> Self {
+        match location {
+            Location::Sqlite(_) => Self::Sqlite,
+            Location::Postgres(_) => Self::Postgres,
+        }
+    }
+
+    /// How a transaction begins. SQLite takes its one write lock at once: a lock taken later fails without waiting.
+    pub(crate) fn begin(self, access: Access) -> &'static str {
+        match (self, access) {
+            (Self::Sqlite, Access::Read) => "BEGIN",
+            (Self::Sqlite, Access::Write) => "BEGIN IMMEDIATE",
+            (Self::Postgres, Access::Read) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            (Self::Postgres, Access::Write) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        }
+    }
+
+    /// Names of all tables that are not the database's own.
+    pub(crate) fn list_tables(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "-- database.tables
+                 SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+            }
+            Self::Postgres => {
+                "-- database.tables
+                 SELECT CAST(tablename AS TEXT) AS name FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
+            }
+        }
+    }
+
+    /// Keeps two programs from bringing the schema up to date at once. SQLite's write lock does so by itself.
+    pub(crate) fn lock_schema(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SELECT pg_advisory_xact_lock(8025, 1)"),
+        }
+    }
+
+    /// Looks, without changing anything, whether this is a store that we may open with these keys.
+    pub(crate) async fn inspect(
+        self,
+        location: &Location,
+        keys: &MasterKeys,
+        options: &Options,
+    ) -> Result<(), StoreError> {
+        sqlx::any::install_default_drivers();
+        let classify = |error| self.classify(location, "store.open", error);
+        if let Location::Sqlite(path) = location {
+            make_file_if_missing(path)?;
+            check_header(path, location)?;
+        }
+        let connect = async {
+            let mut connection =
+                AnyConnection::connect_with(&connect_options(location, "ro")?).await.map_err(classify)?;
+            if self == Self::Sqlite {
+                let wait = format!("PRAGMA busy_timeout = {}", options.patience.as_millis());
+                connection.execute(AssertSqlSafe(wait)).await.map_err(classify)?;
+            }
+            Ok::<_, StoreError>(connection)
+        };
+        let mut connection = match tokio::time::timeout(CONNECT_DEADLINE, connect).await {
+            Ok(connection) => connection?,
+            Err(_) => return Err(classify(io::Error::from(io::ErrorKind::TimedOut).into())),
+        };
+        if let Location::Sqlite(path) = location
+            && fs::metadata(path).is_ok_and(|file| file.len() <= QUICK_CHECK_BYTES)
+        {
+            quick_check(&mut connection, location).await?;
+        }
+        migrate::inspect(&mut connection, self, location, keys).await?;
+        // A connection that was only read from has nothing to lose when closing fails.
+        let _ = connection.close().await;
+        Ok(())
+    }
+
+    pub(crate) fn pool(self, location: &Location, options: &Options) -> Result<AnyPool, StoreError> {
+        let settings: Vec<String> = match self {
+            Self::Sqlite => {
+                let mut settings = vec![
+                    format!("PRAGMA busy_timeout = {}", options.patience.as_millis()),
+                    "PRAGMA journal_mode = WAL".into(),
+                    // FULL: a commit is on the disk before anything is sent that depends on it.
+                    "PRAGMA synchronous = FULL".into(),
+                    "PRAGMA foreign_keys = ON".into(),
+                    "PRAGMA trusted_schema = OFF".into(),
+                ];
+                if let Some(bytes) = options.size_limit {
+                    settings.push(format!("PRAGMA max_page_count = {}", bytes / PAGE_BYTES));
+                }
+                settings
+            }
+            Self::Postgres => vec![
+                format!("SET lock_timeout = {}", options.patience.as_millis()),
+                format!("SET statement_timeout = {}", STATEMENT_DEADLINE.as_millis()),
+                format!("SET idle_in_transaction_session_timeout = {}", STATEMENT_DEADLINE.as_millis()),
+                "SET synchronous_commit = on".into(),
+                "SET client_min_messages = warning".into(),
+            ],
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(options.connections)
+            .acquire_timeout(options.patience + CONNECT_DEADLINE)
+            .after_connect(move |connection, _| {
+                let settings = settings.clone();
+                Box::pin(async move {
+                    for setting in settings {
+                        connection.execute(AssertSqlSafe(setting)).await?;
+                    }
+                    Ok(())
+                })
+            });
+        Ok(pool.connect_lazy_with(connect_options(location, "rw")?))
+    }
+
+    pub(crate) fn classify_write(
+        self,
+        location: &Location,
+        operation: &'static str,
+        what: &str,
+        error: sqlx::Error,
+    ) -> StoreError {
+        match error.as_database_error() {
+            // Two journal rows drew the same number: PostgreSQL reports the constraint rather than the conflict.
+            Some(refused) if refused.constraint().is_some_and(|name| name.ends_with("_sequence")) => {
+                StoreError::Contended { operation, cause: error.into() }
+            }
+            Some(refused) if refused.is_unique_violation() => StoreError::Exists { what: what.to_owned() },
+            Some(refused) if refused.is_foreign_key_violation() => {
+                StoreError::NotAllowed { what: format!("{what} refers to something that is not there, or is in use") }
+            }
+            _ => self.classify(location, operation, error),
+        }
+    }
+
+    pub(crate) fn classify(self, location: &Location, operation: &'static str, error: sqlx::Error) -> StoreError {
+        let location = location.clone();
+        let code = match &error {
+            sqlx::Error::Database(said) => said.code().map(|code| code.into_owned()).unwrap_or_default(),
+            sqlx::Error::PoolTimedOut => return StoreError::Locked { location, cause: error.into() },
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => return StoreError::Unreachable { location, cause: error.into() },
+            _ => return StoreError::Query { operation, cause: error.into() },
+        };
+        match self {
+            Self::Sqlite => classify_sqlite(location, operation, code.parse().unwrap_or(0), error),
+            Self::Postgres => classify_postgres(location, operation, &code, error),
+        }
+    }
+}
+
+/// <https://www.sqlite.org/rescode.html>: the low byte is the class, the rest says more.
+fn classify_sqlite(location: Location, operation: &'static str, code: i32, error: sqlx::Error) -> StoreError {
+    let finding = error.as_database_error().map(|said| said.message().to_owned()).unwrap_or_default();
+    match (code & 0xff, code) {
+        // BUSY, LOCKED
+        (5 | 6, _) => StoreError::Locked { location, cause: error.into() },
+        // FULL; IOERR_SHMSIZE is the index of the write-ahead log finding no room
+        (13, _) | (_, 4874) => StoreError::DiskFull { location, cause: error.into() },
+        // CORRUPT, NOTADB
+        (11 | 26, _) => StoreError::Damaged { location, finding },
+        // PERM, READONLY, CANTOPEN
+        (3 | 8 | 14, _) => {
+            let path = match location {
+                Location::Sqlite(path) => path,
+                Location::Postgres(_) => PathBuf::new(),
+            };
+            StoreError::NotWritable { path, cause: io::Error::other(finding) }
+        }
+        // IOERR
+        (10, _) => StoreError::Unreachable { location, cause: error.into() },
+        _ => StoreError::Query { operation, cause: error.into() },
+    }
+}
+
+/// PostgreSQL, appendix A: the first two characters are the class.
+fn classify_postgres(location: Location, operation: &'static str, code: &str, error: sqlx::Error) -> StoreError {
+    let finding = error.as_database_error().map(|said| said.message().to_owned()).unwrap_or_default();
+    match (code.get(..2).unwrap_or_default(), code) {
+        // disk_full
+        (_, "53100") => StoreError::DiskFull { location, cause: error.into() },
+        // serialization_failure, deadlock_detected
+        (_, "40001" | "40P01") => StoreError::Contended { operation, cause: error.into() },
+        // lock_not_available, query_canceled (our own deadline)
+        (_, "55P03" | "57014") => StoreError::Locked { location, cause: error.into() },
+        // invalid_catalog_name, insufficient_privilege, read_only_sql_transaction; class 28: authentication
+        (_, "3D000" | "42501" | "25006") | ("28", _) => StoreError::Refused { location, cause: error.into() },
+        // data_corrupted, index_corrupted
+        (_, "XX001" | "XX002") => StoreError::Damaged { location, finding },
+        // connection exceptions, insufficient resources, operator intervention
+        ("08" | "53" | "57", _) => StoreError::Unreachable { location, cause: error.into() },
+        _ => StoreError::Query { operation, cause: error.into() },
+    }
+}
+
+/// The first complaint of the database about itself, as an error.
+pub(crate) async fn quick_check(connection: &mut AnyConnection, location: &Location) -> Result<(), StoreError> {
+    let query = "-- database.quick_check
+                 PRAGMA quick_check(1)";
+    let finding: String = sqlx::query_scalar(query)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| Dialect::Sqlite.classify(location, "store.quick_check", error))?;
+    if finding == "ok" { Ok(()) } else { Err(StoreError::Damaged { location: location.clone(), finding }) }
+}
+
+fn connect_options(location: &Location, mode: &str) -> Result<AnyConnectOptions, StoreError> {
+    let url = match location {
+        Location::Postgres(url) => url.expose().to_owned(),
+        Location::Sqlite(path) => {
+            let unusable = |cause| StoreError::NotWritable { path: path.clone(), cause };
+            // Absolute and without `..`, or a part of the path would be read as the host of a URL.
+            let path = path.canonicalize().map_err(unusable)?;
+            let text = path.to_str().ok_or_else(|| unusable(io::Error::other("the path is not UTF-8")))?;
+            format!("sqlite://{}?mode={mode}", percent_encoded(text))
+        }
+    };
+    url.parse().map_err(|error| Dialect::of(location).classify(location, "store.open", error))
+}
+
+fn percent_encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// An empty file is a valid empty database; made here, because SQLite would not make it 0600.
+fn make_file_if_missing(path: &Path) -> Result<(), StoreError> {
+    let refused = |path: &Path| {
+        let path = path.to_owned();
+        move |cause: io::Error| match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StoreError::DiskFull { location: Location::Sqlite(path), cause: sqlx::Error::from(cause).into() }
+            }
+            _ => StoreError::NotWritable { path, cause },
+        }
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused(folder))?;
+    }
+    // Without `truncate`: this also finds out whether an existing file may be written.
+    let opened = fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    opened.map(drop).map_err(refused(path))
+}
+
+fn check_header(path: &Path, location: &Location) -> Result<(), StoreError> {
+    let mut header = Vec::with_capacity(MAGIC.len());
+    let read = fs::File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut header));
+    read.map_err(|cause| StoreError::NotWritable { path: path.to_owned(), cause })?;
+    if header.is_empty() || header == MAGIC {
+        return Ok(());
+    }
+    Err(StoreError::Damaged { location: location.clone(), finding: "the file is not a database".into() })
+}
+
+/// How every SQLite file begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// SQLite's default, which we do not change.
+const PAGE_BYTES: u64 = 4096;
+
+/// A database of this size is checked in well under a second at every start; a larger one only by the doctor.
+const QUICK_CHECK_BYTES: u64 = 64 << 20;
+
+/// A server that takes longer to answer is down, as far as whoever waits for a command is concerned.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// No statement of ours takes a tenth of it.
+const STATEMENT_DEADLINE: Duration = Duration::from_secs(30);
