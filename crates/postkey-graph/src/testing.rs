@@ -1,0 +1,1 @@
+//! A Graph on loopback that says what a test tells it to.
