@@ -1,0 +1,163 @@
+use super::*;
+
+fn address(text: &str) -> EmailAddress {
+    text.parse().unwrap()
+}
+
+fn stamp() -> Stamp {
+    Stamp { id: Uuid::from_u128(7), at: "2026-11-24T07:05:00Z".parse().unwrap() }
+}
+
+/// A header that needs no repair but the stamp.
+const WHOLE: &str = "From: me@x.example\r\nDate: Tue, 24 Nov 2026 07:05:00 +0000\r\nMessage-ID: <1@x.example>\r\n";
+const STAMP: &str = "X-Postkey-Id: 00000000-0000-0000-0000-000000000007\r\n";
+
+fn repaired(raw: &str, recipients: &[&str], carrier: Carrier) -> Result<(String, Vec<&'static str>), RepairError> {
+    let message = Message::parse(raw.as_bytes().to_vec()).unwrap();
+    let envelope = Envelope::new(address("me@x.example"), recipients.iter().map(|one| address(one))).unwrap();
+    let prepared = prepare(&message, &envelope, carrier, &stamp())?;
+    assert_eq!(String::from_utf8(prepared.undone()).unwrap(), raw, "the repairs cannot be undone");
+    let names = prepared.repairs().iter().map(|repair| repair.kind.name()).collect();
+    Ok((String::from_utf8(prepared.bytes().to_vec()).unwrap(), names))
+}
+
+#[test]
+fn a_whole_message_gets_only_its_stamp() {
+    for carrier in [Carrier::Graph, Carrier::Smtp] {
+        let raw = format!("{WHOLE}To: a@x.example\r\n\r\nHello\r\n");
+        let (bytes, names) = repaired(&raw, &["a@x.example"], carrier).unwrap();
+        assert_eq!(bytes, format!("{STAMP}{raw}"));
+        assert_eq!(names, ["stamp-id"]);
+    }
+}
+
+#[test]
+fn what_is_missing_is_added_at_the_top() {
+    let (bytes, names) = repaired("To: a@x.example\r\n\r\nHello\r\n", &["a@x.example"], Carrier::Smtp).unwrap();
+    assert_eq!(
+        bytes,
+        format!(
+            "From: me@x.example\r\nDate: Tue, 24 Nov 2026 07:05:00 +0000\r\n\
+             Message-ID: <00000000000000000000000000000007@x.example>\r\n{STAMP}To: a@x.example\r\n\r\nHello\r\n"
+        )
+    );
+    assert_eq!(names, ["add-from", "add-date", "add-message-id", "stamp-id"]);
+}
+
+#[test]
+fn bcc_is_stripped_for_smtp_and_kept_for_graph() {
+    let raw = format!("{WHOLE}To: a@x.example\r\nBcc: B <b@x.example>,\r\n\tc@x.example\r\nSubject: x\r\n\r\n");
+    let all = ["a@x.example", "b@x.example", "c@x.example"];
+    let (bytes, names) = repaired(&raw, &all, Carrier::Smtp).unwrap();
+    assert_eq!(bytes, format!("{STAMP}{WHOLE}To: a@x.example\r\nSubject: x\r\n\r\n"));
+    assert_eq!(names, ["strip-bcc", "stamp-id"]);
+    let (bytes, names) = repaired(&raw, &all, Carrier::Graph).unwrap();
+    assert_eq!(bytes, format!("{STAMP}{raw}"));
+    assert_eq!(names, ["stamp-id"]);
+}
+
+#[test]
+fn for_graph_the_headers_come_to_name_the_envelope_exactly() {
+    for (headers, recipients, expected, repairs) in [
+        // Only the envelope names b.
+        (
+            "To: a@x.example\r\n",
+            vec!["a@x.example", "b@x.example"],
+            "Bcc: b@x.example\r\n{stamp}{whole}To: a@x.example\r\n",
+            vec!["add-bcc", "stamp-id"],
+        ),
+        // Bcc names somebody whom the envelope does not.
+        (
+            "To: a@x.example\r\nBcc: b@x.example, c@x.example\r\n",
+            vec!["a@x.example", "b@x.example"],
+            "Bcc: b@x.example\r\n{stamp}{whole}To: a@x.example\r\n",
+            vec!["strip-bcc", "add-bcc", "stamp-id"],
+        ),
+        // An empty Bcc stays: it names nobody.
+        (
+            "To: a@x.example\r\nBcc:\r\n",
+            vec!["a@x.example"],
+            "{stamp}{whole}To: a@x.example\r\nBcc:\r\n",
+            vec!["stamp-id"],
+        ),
+        // To and Cc name people whom the envelope does not; what stays keeps its bytes.
+        (
+            "To: \"A, first\" <a@x.example>, b@x.example,\r\n C (home)\r\n <c@x.example>\r\nCc: d@x.example\r\n",
+            vec!["a@x.example", "c@x.example"],
+            "{stamp}{whole}To: \"A, first\" <a@x.example>,\r\n C (home)\r\n <c@x.example>\r\n",
+            vec!["drop-header-recipients", "stamp-id"],
+        ),
+        // Nobody visible receives.
+        (
+            "To: list@y.example\r\n",
+            vec!["a@x.example"],
+            "Bcc: a@x.example\r\n{stamp}{whole}",
+            vec!["add-bcc", "drop-header-recipients", "stamp-id"],
+        ),
+    ] {
+        let (bytes, names) = repaired(&format!("{WHOLE}{headers}\r\nHi\r\n"), &recipients, Carrier::Graph).unwrap();
+        let expected = expected.replace("{stamp}", STAMP).replace("{whole}", WHOLE);
+        assert_eq!(bytes, format!("{expected}\r\nHi\r\n"), "{headers:?}");
+        assert_eq!(names, repairs, "{headers:?}");
+    }
+}
+
+#[test]
+fn a_signed_message_is_refused_rather_than_readdressed() {
+    let raw = format!(
+        "{WHOLE}To: a@x.example, b@x.example\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\nx\r\n--s--\r\n"
+    );
+    assert_eq!(
+        repaired(&raw, &["a@x.example"], Carrier::Graph),
+        Err(RepairError::SignedHeaderRecipients(vec![address("b@x.example")]))
+    );
+    assert!(repaired(&raw, &["a@x.example"], Carrier::Smtp).is_ok());
+}
+
+#[test]
+fn unix_line_ends_are_made_whole_where_that_is_safe() {
+    let unix = format!("{WHOLE}To: a@x.example\r\n\r\none\r\n\r\n.\r\ntwo").replace("\r\n", "\n");
+    let (bytes, names) = repaired(&unix, &["a@x.example"], Carrier::Smtp).unwrap();
+    assert_eq!(bytes, format!("{STAMP}{WHOLE}To: a@x.example\r\n\r\none\r\n\r\n.\r\ntwo\r\n"));
+    assert_eq!(names, ["stamp-id", "end-lines-with-crlf", "end-last-line"]);
+    let (bytes, names) = repaired(&unix, &["a@x.example"], Carrier::Graph).unwrap();
+    assert_eq!(bytes, format!("{STAMP}{WHOLE}To: a@x.example\r\n\r\none\r\n\r\n.\r\ntwo"));
+    assert_eq!(names, ["stamp-id", "end-lines-with-crlf"]);
+}
+
+#[test]
+fn line_ends_that_may_be_content_are_left_alone() {
+    let head = format!("{WHOLE}To: a@x.example\r\n");
+    let signed = "Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\nx\ny\r\n--s--\r\n";
+    let binary = "Content-Transfer-Encoding: binary\r\n\r\nx\ny\r\n";
+    let carriage_return = "\r\nx\ry\r\n";
+    for body in [signed, binary, carriage_return] {
+        let raw = format!("{head}{body}");
+        assert!(
+            matches!(repaired(&raw, &["a@x.example"], Carrier::Smtp), Err(RepairError::LineEnds { .. })),
+            "{body:?}"
+        );
+        let (bytes, _) = repaired(&raw, &["a@x.example"], Carrier::Graph).unwrap();
+        assert_eq!(bytes, format!("{STAMP}{raw}"), "{body:?}");
+    }
+}
+
+#[test]
+fn the_line_of_a_mailbox_file_goes() {
+    let raw = format!("From me@x.example Tue Nov 24 07:05:00 2026\r\n{WHOLE}To: a@x.example\r\n\r\n");
+    let (bytes, names) = repaired(&raw, &["a@x.example"], Carrier::Smtp).unwrap();
+    assert_eq!(bytes, format!("{STAMP}{WHOLE}To: a@x.example\r\n\r\n"));
+    assert_eq!(names, ["drop-mailbox-line", "stamp-id"]);
+}
+
+#[test]
+fn a_bcc_that_is_the_last_thing_of_a_message_goes_whole() {
+    let (bytes, _) = repaired(&format!("{WHOLE}Bcc: a@x.example"), &["a@x.example"], Carrier::Smtp).unwrap();
+    assert_eq!(bytes, format!("{STAMP}{WHOLE}"));
+}
+
+#[test]
+fn a_second_attempt_makes_the_same_bytes() {
+    let raw = "To: a@x.example\r\n\r\nHello\r\n";
+    assert_eq!(repaired(raw, &["a@x.example"], Carrier::Graph), repaired(raw, &["a@x.example"], Carrier::Graph));
+}

@@ -1,0 +1,365 @@
+//! Drives one submission by SMTP: connection, TLS, deadlines. What is said is [`postkey_smtp::Session`]'s affair.
+
+use std::{io, sync::Arc, time::Duration};
+
+use postkey_base::{AccessToken, EmailAddress};
+use postkey_identity::{Cloud, HostPort, Network, NetworkError, TokenSource};
+use postkey_smtp::{
+    Action, DotStuffer, End, Path, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need, Xoauth2,
+    client::Missing,
+};
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    envelope::Envelope,
+    outcome::{Accepted, Lost, Outcome, Proof, RecipientResult, SessionError, TransportError, Unknown},
+    route::Route,
+    smtp_refusal::{SmtpMeaning, SmtpRefusal},
+};
+
+/// SMTP submission of one tenant's cloud, as one app.
+#[derive(Clone)]
+pub struct SmtpRoute {
+    network: Network,
+    target: HostPort,
+    tls: Arc<rustls::ClientConfig>,
+    tokens: Arc<dyn TokenSource>,
+    deadlines: Deadlines,
+}
+
+/// How long each stage may take. RFC 5321 §4.5.3.2 gives minutes to servers that look for relays; a submission service
+/// answers in seconds, except after the final dot, where hanging up early makes duplicates.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Greeting, EHLO, STARTTLS, AUTH, MAIL and each RCPT (RFC: 5 minutes).
+    pub command: Duration,
+    /// The TLS handshake.
+    pub handshake: Duration,
+    /// 354 after DATA (RFC: 2 minutes).
+    pub data_start: Duration,
+    /// Each block of the message (RFC: 3 minutes).
+    pub block: Duration,
+    /// The answer to the final dot (RFC: 10 minutes).
+    pub data_end: Duration,
+    /// QUIT: its answer changes nothing.
+    pub quit: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            command: Duration::from_secs(60),
+            handshake: Duration::from_secs(20),
+            data_start: Duration::from_secs(120),
+            block: Duration::from_secs(180),
+            data_end: Duration::from_secs(600),
+            quit: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Deadlines {
+    fn of(&self, stage: Stage) -> Duration {
+        match stage {
+            Stage::Greeting | Stage::Ehlo | Stage::StartTls | Stage::Auth | Stage::Mail | Stage::Rcpt => self.command,
+            Stage::DataStart => self.data_start,
+            Stage::Body => self.block,
+            Stage::DataEnd => self.data_end,
+            Stage::Quit => self.quit,
+        }
+    }
+}
+
+/// Bytes written between two looks at the clock.
+const BLOCK: usize = 64 * 1024;
+/// A read of replies.
+const READ: usize = 8 * 1024;
+
+impl std::fmt::Debug for SmtpRoute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SmtpRoute({})", self.target)
+    }
+}
+
+impl SmtpRoute {
+    /// Submission at the cloud's SMTP host, with the machine's roots and proxy. `tokens` are for Exchange Online.
+    pub fn new(network: Network, cloud: &Cloud, tokens: Arc<dyn TokenSource>) -> Result<Self, NetworkError> {
+        let tls = network.tls_config(cloud)?;
+        Ok(Self::with_tls(network, cloud.smtp.clone(), tls, tokens))
+    }
+
+    /// The same with TLS settings made elsewhere.
+    pub fn with_tls(
+        network: Network,
+        target: HostPort,
+        tls: Arc<rustls::ClientConfig>,
+        tokens: Arc<dyn TokenSource>,
+    ) -> Self {
+        Self { network, target, tls, tokens, deadlines: Deadlines::default() }
+    }
+
+    /// Other deadlines than the default.
+    #[must_use]
+    pub fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// The server.
+    pub fn target(&self) -> &HostPort {
+        &self.target
+    }
+
+    /// Submits a message that was prepared for SMTP, signed in to `mailbox`. A token that the server does not take is
+    /// replaced once.
+    pub async fn send(&self, mailbox: &EmailAddress, envelope: &Envelope, message: &[u8]) -> Outcome {
+        let mut token = match self.tokens.token().await {
+            Ok(token) => token,
+            Err(error) => return refused(SessionError::Token(error)),
+        };
+        let outcome = self.attempt(mailbox, envelope, message, &token).await;
+        let stale = |refusal: &SmtpRefusal| refusal.meaning == SmtpMeaning::AuthUnsuccessful;
+        if !matches!(&outcome, Outcome::Refused(TransportError::Smtp(refusal)) if stale(refusal)) {
+            return outcome;
+        }
+        tracing::debug!(server = %self.target, "SMTP AUTH was refused; trying once with a fresh token");
+        let old = token;
+        self.tokens.disown(&old, None).await;
+        token = match self.tokens.token().await {
+            Ok(token) if token.expose() != old.expose() => token,
+            // The refusal says more than the lack of another token.
+            _ => return outcome,
+        };
+        self.attempt(mailbox, envelope, message, &token).await
+    }
+
+    async fn attempt(
+        &self,
+        mailbox: &EmailAddress,
+        envelope: &Envelope,
+        message: &[u8],
+        token: &AccessToken,
+    ) -> Outcome {
+        let mut plan = match plan(mailbox, envelope, message, token) {
+            Ok(plan) => plan,
+            Err(error) => return refused(error),
+        };
+        let socket = match self.network.connect(&self.target).await {
+            Ok(socket) => socket,
+            Err(error) => return refused(SessionError::Network(error)),
+        };
+        plan.name = socket.local_addr().map_or_else(|_| "[127.0.0.1]".to_owned(), |at| literal(at.ip()));
+        match self.converse(socket, plan, message).await {
+            Ok((end, cause)) => self.outcome(mailbox, end, cause),
+            Err(error) => refused(error),
+        }
+    }
+
+    /// Does what the session asks until it has ended; gives how, and what broke if something did.
+    async fn converse(
+        &self,
+        socket: TcpStream,
+        plan: Plan,
+        message: &[u8],
+    ) -> Result<(End, Option<Lost>), SessionError> {
+        let mut session = Session::new(plan);
+        let mut cause = None;
+        let mut connection: Box<dyn Stream> = Box::new(socket);
+        loop {
+            let stage = session.stage();
+            let limit = self.deadlines.of(stage);
+            let done = match session.next() {
+                Action::Write(bytes) => within(limit, write(&mut connection, &bytes)).await,
+                Action::Read(stage) => {
+                    let mut bytes = [0; READ];
+                    match within(self.deadlines.of(stage), connection.read(&mut bytes)).await {
+                        Ok(0) => Err(Lost::Closed),
+                        Ok(count) => {
+                            session.feed(&bytes[..count]);
+                            Ok(())
+                        }
+                        Err(lost) => Err(lost),
+                    }
+                }
+                Action::StartTls => {
+                    connection = self.secure(connection).await?;
+                    session.secured();
+                    Ok(())
+                }
+                Action::SendBody => match self.send_body(&mut connection, message).await {
+                    Ok(()) => {
+                        session.body_written();
+                        Ok(())
+                    }
+                    Err(BodyError::Lost(lost)) => {
+                        // A server that refuses a message while it is coming says so and closes.
+                        let mut bytes = [0; READ];
+                        if let Ok(Ok(count)) = timeout(self.deadlines.quit, connection.read(&mut bytes)).await {
+                            session.feed(&bytes[..count]);
+                        }
+                        Err(lost)
+                    }
+                    Err(BodyError::Unfit(detail)) => return Err(SessionError::Unspeakable(detail)),
+                },
+                Action::Finished(end) => {
+                    let _ = timeout(self.deadlines.quit, connection.shutdown()).await;
+                    return Ok((*end, cause));
+                }
+            };
+            if let Err(lost) = done {
+                session.lost();
+                cause = Some(lost);
+            }
+        }
+    }
+
+    async fn secure(&self, connection: Box<dyn Stream>) -> Result<Box<dyn Stream>, SessionError> {
+        let host = self.target.host.clone();
+        let name = ServerName::try_from(host.clone())
+            .map_err(|_| SessionError::Unspeakable(format!("{host} is no host name")))?;
+        let limit = self.deadlines.handshake;
+        let failed = |error| SessionError::Network(NetworkError::of_io(&host, limit, error));
+        match timeout(limit, TlsConnector::from(Arc::clone(&self.tls)).connect(name, connection)).await {
+            Ok(Ok(secure)) => Ok(Box::new(secure)),
+            Ok(Err(error)) => Err(failed(error)),
+            Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    async fn send_body(&self, connection: &mut Box<dyn Stream>, message: &[u8]) -> Result<(), BodyError> {
+        let mut stuffer = DotStuffer::new();
+        let mut block = Vec::with_capacity(BLOCK + BLOCK / 8);
+        for piece in message.chunks(BLOCK) {
+            block.clear();
+            stuffer.stuff(piece, &mut block).map_err(|error| BodyError::Unfit(error.to_string()))?;
+            within(self.deadlines.block, write(connection, &block)).await.map_err(BodyError::Lost)?;
+        }
+        block.clear();
+        stuffer.finish(&mut block).map_err(|error| BodyError::Unfit(error.to_string()))?;
+        within(self.deadlines.block, write(connection, &block)).await.map_err(BodyError::Lost)
+    }
+
+    fn outcome(&self, mailbox: &EmailAddress, end: End, cause: Option<Lost>) -> Outcome {
+        let host = self.target.host.clone();
+        match end {
+            End::Accepted { reply, recipients } => Outcome::Accepted(Accepted {
+                route: Route::Smtp,
+                proof: Proof::Smtp { host, reply },
+                recipients: results(&recipients),
+            }),
+            End::Refused { stage, reply, recipients } => {
+                let meaning = SmtpMeaning::of(stage, &reply);
+                let refusal = SmtpRefusal { meaning, host, mailbox: mailbox.clone(), stage, reply, recipients };
+                Outcome::Refused(TransportError::Smtp(Box::new(refusal)))
+            }
+            End::Unknown { .. } => Outcome::Unknown(Unknown::Smtp { host, cause: cause.unwrap_or(Lost::Closed) }),
+            End::Lost { stage } => {
+                refused(SessionError::Lost { host, stage, cause: cause.unwrap_or(Lost::Closed) })
+            }
+            End::Missing(missing) => refused(SessionError::Missing {
+                host,
+                of_message: matches!(missing, Missing::EightBit | Missing::Utf8),
+                missing: missing.to_string(),
+            }),
+            End::TooLarge { size, limit } => refused(SessionError::TooLarge { host, size, limit }),
+            End::Garbled { stage, error } => {
+                refused(SessionError::NotSmtp { host, detail: format!("at {stage}, {error}") })
+            }
+            End::InjectedBeforeTls => refused(SessionError::NotSmtp {
+                host,
+                detail: "it said more before TLS than it may; somebody may be tampering with the connection".into(),
+            }),
+            End::BadPlan(error) => refused(SessionError::Unspeakable(error.to_string())),
+        }
+    }
+}
+
+/// A connection, in clear text or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+enum BodyError {
+    Lost(Lost),
+    Unfit(String),
+}
+
+fn refused(error: SessionError) -> Outcome {
+    Outcome::Refused(TransportError::Session(error))
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, Lost> {
+    match timeout(limit, work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Lost::Closed),
+        Ok(Err(error)) => Err(Lost::Broken(error)),
+        Err(_) => Err(Lost::Deadline(limit)),
+    }
+}
+
+async fn write(connection: &mut Box<dyn Stream>, bytes: &[u8]) -> io::Result<()> {
+    connection.write_all(bytes).await?;
+    connection.flush().await
+}
+
+fn plan(
+    mailbox: &EmailAddress,
+    envelope: &Envelope,
+    message: &[u8],
+    token: &AccessToken,
+) -> Result<Plan, SessionError> {
+    let path = |address: &EmailAddress| {
+        Path::parse(address.as_str()).map_err(|error| SessionError::Unspeakable(error.to_string()))
+    };
+    let from = path(envelope.from())?;
+    let recipients = envelope.recipients().iter().map(path).collect::<Result<Vec<_>, _>>()?;
+    let auth = Xoauth2::new(mailbox.as_str(), token.expose())
+        .map_err(|error| SessionError::Unspeakable(error.to_string()))?;
+    let header_end = header_end(message);
+    let utf8 = if !from.is_ascii() || !recipients.iter().all(Path::is_ascii) {
+        Utf8Need::Required
+    } else if !message[..header_end].is_ascii() && std::str::from_utf8(&message[..header_end]).is_ok() {
+        Utf8Need::IfOffered
+    } else {
+        Utf8Need::No
+    };
+    Ok(Plan {
+        name: String::new(),
+        protection: Protection::StartTls,
+        auth: Some(auth),
+        auth_in_one_line: false,
+        from: Some(from),
+        recipients,
+        size: message.len() as u64,
+        eight_bit: !message.is_ascii(),
+        utf8,
+    })
+}
+
+/// Where the body begins.
+fn header_end(message: &[u8]) -> usize {
+    message.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(message.len())
+}
+
+/// Our name for EHLO: an address literal needs no DNS to be true (RFC 5321 §4.1.3).
+fn literal(ip: std::net::IpAddr) -> String {
+    match ip {
+        std::net::IpAddr::V4(ip) => format!("[{ip}]"),
+        std::net::IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+    }
+}
+
+fn results(recipients: &[RecipientOutcome]) -> Vec<RecipientResult> {
+    recipients
+        .iter()
+        .filter_map(|one| {
+            let address = one.path.as_str().parse().ok()?;
+            Some(RecipientResult { address, accepted: one.is_accepted(), reply: one.reply.clone() })
+        })
+        .collect()
+}
