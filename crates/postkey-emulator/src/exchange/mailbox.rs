@@ -335,9 +335,9 @@ impl Mailbox {
 
     /// A folder by its id or its well-known name.
     pub fn folder(&self, key: &str) -> Option<&Folder> {
-        self.folders.iter().find(|folder| {
-            folder.id == key || folder.well_known.is_some_and(|name| name.eq_ignore_ascii_case(key))
-        })
+        self.folders
+            .iter()
+            .find(|folder| folder.id == key || folder.well_known.is_some_and(|name| name.eq_ignore_ascii_case(key)))
     }
 
     /// The id of a folder that every mailbox has.
