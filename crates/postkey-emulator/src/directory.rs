@@ -20,8 +20,25 @@ pub struct Directory {
     pub delegated_grants: Vec<DelegatedGrant>,
     /// Newest last; Graph lists newest first.
     pub sign_ins: Vec<SignIn>,
-    /// Tenant-wide limits on credentials; absent = none (directory.md section 9).
+    /// Tenant-wide limits on credentials; absent = none.
     pub credential_policy: Option<CredentialPolicy>,
+    /// `policies/defaultAppManagementPolicy` as an administrator last wrote it.
+    pub default_management_policy: Option<Map<String, Value>>,
+    /// `policies/appManagementPolicies`, as Graph shows them.
+    pub management_policies: Vec<Value>,
+    /// Which of them overrides the default for an application or service principal.
+    pub management_policy_of: BTreeMap<Uuid, Uuid>,
+    /// Credentials put on a service principal itself: good in this tenant only, and not shown on the application.
+    pub service_principal_credentials: BTreeMap<Uuid, OwnCredentials>,
+    /// Requests counted against the directory's limits.
+    pub usage: crate::graph::throttling::Usage,
+}
+
+/// Credentials of a service principal.
+#[derive(Debug, Clone, Default)]
+pub struct OwnCredentials {
+    pub secrets: Vec<ClientSecret>,
+    pub keys: Vec<KeyCredential>,
 }
 
 /// A user, with or without a mailbox (mailboxes are the exchange rooms' business).

@@ -122,6 +122,8 @@ pub(crate) struct FaultKey<'a> {
 pub struct FaultBook {
     faults: Vec<Fault>,
     last_id: u64,
+    /// Faults that were used up but still hold a request.
+    holding: Vec<u64>,
 }
 
 /// A test needs a handful; a thousand is a mistake.
@@ -141,14 +143,21 @@ impl FaultBook {
 
     /// Takes a fault out of force; false when there is none with this id.
     pub fn remove(&mut self, id: u64) -> bool {
-        let before = self.faults.len();
+        let before = self.faults.len() + self.holding.len();
         self.faults.retain(|fault| fault.id != id);
-        self.faults.len() != before
+        self.holding.retain(|&held| held != id);
+        self.faults.len() + self.holding.len() != before
     }
 
     /// Takes every fault out of force.
     pub fn clear(&mut self) {
         self.faults.clear();
+        self.holding.clear();
+    }
+
+    /// Whether a hanging request may go on: its fault has been taken out of force.
+    pub(crate) fn released(&self, id: u64) -> bool {
+        !self.holding.contains(&id)
     }
 
     /// The faults in force, oldest first.
@@ -172,6 +181,9 @@ impl FaultBook {
         }
         let at = met?;
         let fault = self.faults[at].clone();
+        if fault.action == Action::Hang && !self.holding.contains(&fault.id) {
+            self.holding.push(fault.id);
+        }
         if let Some(times) = &mut self.faults[at].times {
             *times = times.saturating_sub(1);
             if *times == 0 {

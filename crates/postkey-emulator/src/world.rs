@@ -9,6 +9,10 @@ use crate::{
     clock::EmulatorClock,
     directory::{Application, Directory},
     entra::grants::Grants,
+    exchange::{
+        mailbox::Mailbox,
+        state::{MailState, Organization},
+    },
     faults::FaultBook,
     journal::Journal,
     token::SigningKeys,
@@ -41,6 +45,8 @@ pub struct World {
     pub faults: FaultBook,
     /// What was called.
     pub journal: Journal,
+    /// What the mail service keeps beside the mailboxes.
+    pub mail: MailState,
 }
 
 /// How unkind the service is; the management API changes it while it runs.
@@ -94,7 +100,9 @@ pub struct Tenant {
     /// Its objects.
     pub directory: Directory,
     /// Mailboxes by the object id of their user: filled by the exchange rooms.
-    pub mailboxes: BTreeMap<Uuid, ()>,
+    pub mailboxes: BTreeMap<Uuid, Mailbox>,
+    /// The organization's settings in Exchange.
+    pub exchange: Organization,
 }
 
 /// More than any test issues; beyond it the oldest half is forgotten.
@@ -115,6 +123,7 @@ impl World {
             grants: Grants::default(),
             faults: FaultBook::default(),
             journal: Journal::default(),
+            mail: MailState::default(),
         }
     }
 

@@ -70,6 +70,8 @@ pub(crate) struct Refresh {
     pub(crate) signed_in: Timestamp,
     /// Single page app: fixed end 24 hours after sign-in.
     pub(crate) fixed_end: Option<Timestamp>,
+    /// Won by a client that had to prove itself, and so must whoever redeems this.
+    pub(crate) confidential: bool,
     /// Revoked by the administrator or by a test.
     pub(crate) revoked: bool,
     pub(crate) scopes: Scopes,
@@ -112,6 +114,10 @@ pub struct Grants {
     pub(crate) sessions: Kept<Session>,
     /// Moments of token requests, per app, for throttling.
     pub(crate) recent: BTreeMap<Uuid, Vec<Timestamp>>,
+    /// Keys (JWKS entries) of issuers whose federated tokens are to be verified.
+    pub(crate) federated_issuers: BTreeMap<String, Vec<serde_json::Value>>,
+    /// What a sign-in of an app meets in a tenant, for tests: e.g. 53003.
+    pub(crate) app_refusals: BTreeMap<(Uuid, Uuid), u32>,
 }
 
 /// How many of each are kept; beyond it the oldest go.

@@ -158,7 +158,7 @@ fn compare(value: &Value, operator: Operator, literal: &Literal) -> bool {
 fn moment(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| {
         let date: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
-        date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        date.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     })
 }
 
@@ -424,7 +424,17 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let deep = format!("{}a eq 1{}", "(".repeat(100), ")".repeat(100));
-        for filter in ["", "displayName", "displayName eq", "displayName is 'x'", "a eq 'x", "a eq 1 and", "a eq 1)", "f(a,'x')", &deep] {
+        for filter in [
+            "",
+            "displayName",
+            "displayName eq",
+            "displayName is 'x'",
+            "a eq 'x",
+            "a eq 1 and",
+            "a eq 1)",
+            "f(a,'x')",
+            &deep,
+        ] {
             assert!(Filter::parse(filter).is_err(), "{filter}");
         }
     }

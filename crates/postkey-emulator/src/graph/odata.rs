@@ -240,7 +240,10 @@ fn order(value: &str, resource: &Resource) -> Result<Option<(String, bool)>, Ref
 
 /// (unverified wording)
 fn unknown_property(name: &str, resource: &Resource) -> Refusal {
-    Refusal::bad_request(format!("Could not find a property named '{name}' on type 'microsoft.graph.{}'.", resource.entity))
+    Refusal::bad_request(format!(
+        "Could not find a property named '{name}' on type 'microsoft.graph.{}'.",
+        resource.entity
+    ))
 }
 
 fn page_size(value: &str, resource: &Resource) -> Result<usize, Refusal> {
@@ -256,9 +259,7 @@ fn page_size(value: &str, resource: &Resource) -> Result<usize, Refusal> {
 }
 
 fn number(value: &str, option: &str) -> Result<usize, Refusal> {
-    value
-        .parse()
-        .map_err(|_| Refusal::bad_request(format!("Invalid value '{value}' for {option} query option found.")))
+    value.parse().map_err(|_| Refusal::bad_request(format!("Invalid value '{value}' for {option} query option found.")))
 }
 
 fn invalid_filter(why: String) -> Refusal {

@@ -64,7 +64,9 @@ pub(crate) fn body(request: &ApiRequest) -> Result<Map<String, Value>, Refusal> 
     match serde_json::from_slice(&request.body) {
         Ok(Value::Object(body)) => Ok(body.into_iter().filter(|(name, _)| !is_annotation(name)).collect()),
         // (unverified wording)
-        _ => Err(Refusal::bad_request("Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format.")),
+        _ => Err(Refusal::bad_request(
+            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format.",
+        )),
     }
 }
 

@@ -1,0 +1,420 @@
+//! The ports: sockets, TLS, HTTP, faults and the journal. What an answer says is decided elsewhere, in plain functions
+//! over the world; here it is carried, delayed, spoilt or withheld.
+
+mod body;
+mod graph;
+mod login;
+pub(crate) mod proxy;
+pub(crate) mod smtp;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+pub(crate) use body::AnswerBody;
+
+use crate::{
+    faults::{Action, Fault, FaultKey},
+    journal::Call,
+    world::World,
+};
+
+/// What all ports share.
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    /// Counts up at every change a waiter may be waiting for.
+    changes: watch::Sender<u64>,
+    /// Stop accepting and finish what is in hand.
+    pub(crate) stop: CancellationToken,
+    /// Finish at once.
+    pub(crate) abort: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// File that carries the clock's offset, in milliseconds, for others.
+    pub(crate) clock_file: Option<std::path::PathBuf>,
+}
+
+impl Shared {
+    pub(crate) fn new(world: World, clock_file: Option<std::path::PathBuf>) -> Self {
+        Self {
+            world: Mutex::new(world),
+            changes: watch::Sender::new(0),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            clock_file,
+        }
+    }
+
+    /// The world, locked; never held across an await.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for a change.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Writes the clock's offset for others to follow, when there is a folder.
+    pub(crate) fn write_clock(&self) {
+        let Some(path) = &self.clock_file else { return };
+        let offset = self.world().clock.offset_ms();
+        if let Err(cause) = crate::environment::replace(path, format!("{offset}\n").as_bytes(), 0o644) {
+            tracing::warn!(%cause, path = %path.display(), "the clock's offset could not be written");
+        }
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// Which host a port plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Face {
+    Login,
+    Graph,
+    Management,
+}
+
+impl Face {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Graph => "graph",
+            Self::Management => "management",
+        }
+    }
+}
+
+/// A port and what stands behind it.
+pub(crate) struct Port {
+    pub(crate) face: Face,
+    pub(crate) shared: Arc<Shared>,
+    /// None = clear text.
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// `Host` values answered to, lower case; others are refused, so that no web page reaches a port by its own name.
+    pub(crate) hosts: Vec<String>,
+}
+
+/// A request whose body has arrived.
+pub(crate) struct Arrived {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) origin: String,
+    pub(crate) request_id: Uuid,
+}
+
+/// What a face answers, before faults.
+pub(crate) struct Answered {
+    pub(crate) response: Response<Bytes>,
+    pub(crate) app_id: Option<Uuid>,
+    pub(crate) tenant: Option<Uuid>,
+    /// Cut the connection instead: the request took effect, its answer is lost.
+    pub(crate) cut: bool,
+}
+
+/// The connection is to be cut without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut on purpose")]
+pub(crate) struct Cut;
+
+/// Connections of one port at a time.
+const CONNECTIONS: usize = 1_024;
+/// A client that has not finished its TLS handshake by then never will.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a connection may stay without a request; longer than clients keep theirs.
+const IDLE_DEADLINE: Duration = Duration::from_secs(300);
+/// How long a body may take.
+const BODY_DEADLINE: Duration = Duration::from_secs(300);
+/// No room takes more; each states its own, smaller limit.
+const BODY_LIMIT: usize = 64 * 1024 * 1024;
+/// Request line and headers together.
+const HEAD_LIMIT: usize = 128 * 1024;
+
+/// Accepts connections until told to stop.
+pub(crate) async fn serve(listener: TcpListener, port: Arc<Port>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // Dropping either future loses nothing: a connection not yet accepted stays in the kernel's queue.
+        let accepted = tokio::select! {
+            () = port.shared.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(cause) => {
+                // Out of file descriptors, most likely: it passes when connections end.
+                tracing::warn!(face = port.face.name(), %cause, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (port, shared) = (Arc::clone(&port), Arc::clone(&port.shared));
+        shared.tasks.spawn(async move {
+            let abort = port.shared.abort.clone();
+            abort.run_until_cancelled(connection(stream, peer, port)).await;
+            drop(place);
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, port: Arc<Port>) {
+    if let Err(cause) = stream.set_nodelay(true) {
+        tracing::debug!(%cause, %peer, "setting TCP_NODELAY failed");
+    }
+    let Some(tls) = port.tls.clone() else { return speak(stream, port).await };
+    match tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => speak(stream, port).await,
+        Ok(Err(cause)) => tracing::debug!(%cause, %peer, "the TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+    }
+}
+
+async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, port: Arc<Port>) {
+    let stop = port.shared.stop.clone();
+    let service = service_fn(move |request| {
+        let port = Arc::clone(&port);
+        async move { answer(&port, request).await }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_DEADLINE)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(cause) = ended {
+        tracing::debug!(%cause, "a connection ended early");
+    }
+}
+
+async fn answer(port: &Port, request: Request<Incoming>) -> Result<Response<AnswerBody>, Cut> {
+    let request_id = Uuid::new_v4();
+    let (head, body) = request.into_parts();
+    let host = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    if !port.hosts.contains(&host) {
+        return Ok(plain(421, "This port does not answer to that host name.\n"));
+    }
+    let body = match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => return Ok(plain(413, "The request is too large.\n")),
+        Ok(Err(_)) | Err(_) => return Err(Cut),
+    };
+    let scheme = if port.tls.is_some() { "https" } else { "http" };
+    let arrived = Arrived {
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        method: head.method,
+        headers: head.headers,
+        body,
+        origin: format!("{scheme}://{host}"),
+        request_id,
+    };
+    match port.face {
+        Face::Management => Ok(crate::management::answer(&port.shared, &arrived).await.map(AnswerBody::whole)),
+        face => protocol(face, &port.shared, &arrived).await,
+    }
+}
+
+/// A request to a protocol port: journal, faults, then the room that answers.
+async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Response<AnswerBody>, Cut> {
+    let (operation, path_tenant) = match face {
+        Face::Login => {
+            let path = segments(&arrived.path);
+            (crate::entra::operation_name(&path).to_owned(), crate::entra::tenant_of(&shared.world(), &path))
+        }
+        _ => (graph::operation(arrived), graph::tenant(&shared.world(), arrived)),
+    };
+    let (seq, fault) = {
+        let mut world = shared.world();
+        let seq = world.journal.begin();
+        let key = FaultKey { seq, operation: &operation, path: &arrived.path, tenant: path_tenant };
+        (seq, world.faults.take(&key))
+    };
+    shared.changed();
+    let mut answered = None;
+    let with_effect = fault.as_ref().is_none_or(|fault| fault.after_effect || matches!(fault.action, Action::Truncate));
+    if with_effect {
+        answered = Some(room(face, shared, arrived));
+    }
+    let outcome = match &fault {
+        Some(fault) => spoil(face, shared, arrived, fault, answered).await,
+        None => Ok((answered.unwrap_or_else(|| room(face, shared, arrived)), false)),
+    };
+    let mut world = shared.world();
+    let now = world.clock.now();
+    let (status, app_id, tenant) = match &outcome {
+        Ok((answered, _)) if !answered.cut => (answered.response.status().as_u16(), answered.app_id, answered.tenant),
+        Ok((answered, _)) => (0, answered.app_id, answered.tenant),
+        Err(Cut) => (0, None, None),
+    };
+    world.journal.record(Call {
+        seq,
+        time: now,
+        host: face.name(),
+        method: arrived.method.to_string(),
+        path: arrived.path.clone(),
+        operation,
+        status,
+        app_id,
+        tenant: tenant.or(path_tenant),
+        fault: fault.is_some(),
+    });
+    drop(world);
+    shared.changed();
+    let (answered, truncate) = outcome?;
+    if answered.cut {
+        return Err(Cut);
+    }
+    let mut response = answered.response;
+    // The emulator's clock, not the machine's: clients measure their own by it. RFC 9110 §5.6.7
+    if let Ok(date) = http_date(now).parse() {
+        response.headers_mut().insert("date", date);
+    }
+    Ok(response.map(|bytes| if truncate { AnswerBody::truncated(bytes) } else { AnswerBody::whole(bytes) }))
+}
+
+fn room(face: Face, shared: &Shared, arrived: &Arrived) -> Answered {
+    match face {
+        Face::Login => login::answer(&mut shared.world(), arrived),
+        _ => graph::answer(&mut shared.world(), arrived),
+    }
+}
+
+/// What a fault makes of the answer; the flag asks for a truncated body.
+async fn spoil(
+    face: Face,
+    shared: &Shared,
+    arrived: &Arrived,
+    fault: &Fault,
+    answered: Option<Answered>,
+) -> Result<(Answered, bool), Cut> {
+    let or_now = |answered: Option<Answered>| answered.unwrap_or_else(|| room(face, shared, arrived));
+    match &fault.action {
+        Action::Drop => Err(Cut),
+        Action::Truncate => Ok((or_now(answered), true)),
+        Action::Delay { ms } => {
+            tokio::time::sleep(Duration::from_millis((*ms).min(600_000))).await;
+            Ok((or_now(answered), false))
+        }
+        Action::Hang => {
+            hang(shared, fault.id).await;
+            Ok((or_now(answered), false))
+        }
+        Action::Status { .. } => {
+            let world = shared.world();
+            let response = match face {
+                Face::Login => login::injected(&world, arrived, &fault.action),
+                _ => graph::injected(&world, arrived, &fault.action),
+            };
+            let (app_id, tenant) = answered.map_or((None, None), |answered| (answered.app_id, answered.tenant));
+            Ok((Answered { response, app_id, tenant, cut: false }, false))
+        }
+    }
+}
+
+/// Waits until a fault is taken out of force, the client goes away or the emulator stops.
+async fn hang(shared: &Shared, fault: u64) {
+    struct Counted<'a>(&'a Shared);
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.world().journal.hanging -= 1;
+            self.0.changed();
+        }
+    }
+    let mut changes = shared.changes();
+    shared.world().journal.hanging += 1;
+    shared.changed();
+    let _counted = Counted(shared);
+    loop {
+        if shared.world().faults.released(fault) {
+            return;
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Decoded path segments, empty ones dropped.
+pub(crate) fn segments(path: &str) -> Vec<String> {
+    path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect()
+}
+
+/// Decodes `%XX`; what is no such escape stays as it is.
+pub(crate) fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = (bytes[at] == b'%')
+            .then(|| bytes.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match escaped {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// Decoded name and value pairs of a query or a form.
+pub(crate) fn pairs(text: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(text).into_owned().collect()
+}
+
+pub(crate) fn http_date(at: jiff::Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+fn plain(status: u16, text: &'static str) -> Response<AnswerBody> {
+    made(status, &[("content-type", "text/plain; charset=utf-8")], Bytes::from_static(text.as_bytes()))
+        .map(AnswerBody::whole)
+}
+
+/// A response from parts that this crate wrote itself; a header that cannot be one is left out.
+pub(crate) fn made<V: AsRef<str>>(status: u16, headers: &[(&'static str, V)], body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in headers {
+        if let Ok(value) = value.as_ref().parse() {
+            response.headers_mut().append(*name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,4 @@
+//! The emulator as clients meet it: over TLS, by HTTP, on its own ports.
+
+mod support;
+mod token;
