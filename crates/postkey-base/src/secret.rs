@@ -1,6 +1,7 @@
 //! Secrets cannot be printed: no `Display`, no `Serialize`, no `PartialEq`, and one `Debug` for every build profile.
+//! Clones of a text share its one place in memory, which is wiped with the last of them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -8,12 +9,12 @@ macro_rules! text_secret {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name(Zeroizing<String>);
+        pub struct $name(Arc<Zeroizing<String>>);
 
         impl $name {
             /// Takes the text over; the caller keeps no copy.
             pub fn new(text: String) -> Self {
-                Self(Zeroizing::new(text))
+                Self(Arc::new(Zeroizing::new(text)))
             }
 
             /// The text for the wire or for sealing. Every call of this method is a place to audit.

@@ -3,7 +3,12 @@
 use postkey_base::ClientId;
 
 use crate::{
-    credential::ClientCredential, endpoint::TokenEndpoint, error::TokenError, scope::Scope, tenant::TenantRef,
+    credential::ClientCredential,
+    endpoint::{Form, TokenEndpoint, text},
+    error::TokenError,
+    refusal::Grant,
+    scope::Scope,
+    tenant::TenantRef,
     token::Token,
 };
 
@@ -21,7 +26,18 @@ impl TokenEndpoint {
         scope: &Scope,
         claims: Option<&str>,
     ) -> Result<Token, TokenError> {
-        let _ = (tenant, client, credential, scope, claims);
-        unimplemented!()
+        let url = self.cloud().token_endpoint(tenant);
+        let mut fields = vec![
+            ("grant_type", text("client_credentials")),
+            ("client_id", text(&client.to_string())),
+            ("scope", text(scope.as_str())),
+        ];
+        if let Some(claims) = claims {
+            fields.push(("claims", text(claims)));
+        }
+        let presented = self.present(credential, client, &url, &mut fields).await.map_err(TokenError::Credential)?;
+        let context = self.context(tenant, client, Grant::ClientCredentials, Some(scope));
+        // Asking twice for an app's token has no effect but a second token.
+        self.ask_token(&Form { url, context, fields, repeatable: true, presented, nonce: None }).await
     }
 }

@@ -6,17 +6,18 @@ use postkey_base::ClientId;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{scope::Scope, tenant::TenantRef};
+use crate::{assertion::AssertionStyle, scope::Scope, tenant::TenantRef};
 
 /// Which of Microsoft's clouds, or hosts of one's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "lowercase")]
 pub enum CloudName {
     /// The worldwide cloud, GCC included.
     Global,
     /// US Government, GCC High.
     UsGov,
     /// US Government, DoD.
+    #[serde(rename = "usgov-dod")]
     UsGovDod,
     /// China, run by 21Vianet.
     China,
@@ -54,6 +55,10 @@ pub struct Cloud {
     /// PEM file with the CA of these hosts, trusted beside the platform's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// How client assertions are signed here. Microsoft's clouds document PS256 only; a login host that answers
+    /// AADSTS700027 to it for a certificate it knows wants RS256.
+    #[serde(default)]
+    pub assertion: AssertionStyle,
 }
 
 /// What a custom cloud must say; the rest has the worldwide cloud's values.
@@ -111,6 +116,7 @@ impl Cloud {
             smtp: HostPort { host: "smtp.office365.com".into(), port: 587 },
             portal: fixed("https://entra.microsoft.com/"), // unverified
             ca_file: None,
+            assertion: AssertionStyle::Ps256,
         }
     }
 
@@ -125,6 +131,7 @@ impl Cloud {
             smtp: HostPort { host: "smtp.office365.us".into(), port: 587 }, // unverified
             portal: fixed("https://entra.microsoft.us/"),             // unverified
             ca_file: None,
+            assertion: AssertionStyle::Ps256,
         }
     }
 
@@ -139,6 +146,7 @@ impl Cloud {
             smtp: HostPort { host: "smtp-dod.office365.us".into(), port: 587 }, // unverified
             portal: fixed("https://entra.microsoft.us/"),                 // unverified
             ca_file: None,
+            assertion: AssertionStyle::Ps256,
         }
     }
 
@@ -153,6 +161,7 @@ impl Cloud {
             smtp: HostPort { host: "smtp.partner.outlook.cn".into(), port: 587 }, // unverified
             portal: fixed("https://entra.microsoftonline.cn/"),     // unverified
             ca_file: None,
+            assertion: AssertionStyle::Ps256,
         }
     }
 
@@ -171,6 +180,7 @@ impl Cloud {
             smtp: hosts.smtp,
             portal: hosts.portal.unwrap_or(global.portal),
             ca_file: hosts.ca_file,
+            assertion: AssertionStyle::Ps256,
         }
         .checked()
     }

@@ -3,9 +3,15 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use postkey_base::{Diagnose, Who};
 
-use crate::{credential::CredentialError, network::NetworkError, refusal::Refusal};
+use crate::{
+    credential::CredentialError,
+    network::NetworkError,
+    refusal::{Grant, Refusal},
+};
+
+/// Entra's own pause for a request loop.
+const LOOP_PAUSE: Duration = Duration::from_secs(60);
 
 /// Whose failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -211,41 +217,124 @@ pub enum TokenError {
 impl TokenError {
     /// Whose failure it is. An app-only grant's failure is never a user's.
     pub fn class(&self) -> Class {
-        unimplemented!()
+        let class = match self {
+            Self::SecretExpired(_)
+            | Self::SecretWrong { .. }
+            | Self::CredentialMissing(_)
+            | Self::ClientIsPublic(_)
+            | Self::CertificateUnknown(_)
+            | Self::CertificateUnusable(_)
+            | Self::AssertionTime { .. }
+            | Self::CredentialRefused(_)
+            | Self::AppNotFound(_)
+            | Self::AppDisabled(_)
+            | Self::AppNotAllowed(_)
+            | Self::TenantRequired(_)
+            | Self::WrongLoginHost(_)
+            | Self::InvalidResource(_)
+            | Self::RoleRequired(_)
+            | Self::InvalidScope(_)
+            | Self::RedirectMismatch(_)
+            | Self::MalformedRequest(_)
+            | Self::Unclassified(_)
+            | Self::IdTokenRejected { .. }
+            | Self::Credential(_) => Class::App,
+            Self::TenantNotFound(_) | Self::ConditionalAccess(_) | Self::AdminConsentRequired(_) => Class::Tenant,
+            Self::ConsentMissing(_)
+            | Self::ConsentDeclined(_)
+            | Self::NeedsSignIn { .. }
+            | Self::AccountRefused(_)
+            | Self::DeviceCodeDeclined(_)
+            | Self::DeviceCodeExpired
+            | Self::Cancelled
+            | Self::StateMismatch
+            | Self::FixedTokenEnded => Class::User,
+            Self::RequestLoop(_) | Self::Throttled { .. } | Self::Unavailable { .. } | Self::DisownedAgain => {
+                Class::Wait
+            }
+            Self::Network(_) | Self::UnexpectedAnswer { .. } => Class::Network,
+        };
+        match (class, self.refusal().map(|refusal| refusal.context.grant)) {
+            (Class::User, Some(Grant::ClientCredentials)) => Class::App,
+            _ => class,
+        }
     }
 
     /// Whether the same request may succeed by itself later.
     pub fn is_transient(&self) -> bool {
-        matches!(self.class(), Class::Wait | Class::Network)
+        match self {
+            Self::Network(error) => error.is_transient(),
+            // A 5xx without JSON is `Unavailable`; anything else unreadable is something else answering.
+            Self::UnexpectedAnswer { .. } => false,
+            _ => self.class() == Class::Wait,
+        }
     }
 
     /// Wait at least so long before the next request.
     pub fn retry_after(&self) -> Option<Duration> {
-        unimplemented!()
+        match self {
+            Self::Throttled { retry_after, .. } => Some(*retry_after),
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::RequestLoop(refusal) => Some(refusal.retry_after.unwrap_or(LOOP_PAUSE)),
+            _ => None,
+        }
     }
 
-    /// Whether another credential of the same app may do better (RFC 6749 `invalid_client`).
+    /// Whether another credential of the same app may do better (RFC 6749 `invalid_client`, or ours cannot be shown).
     pub fn concerns_credential(&self) -> bool {
-        unimplemented!()
+        matches!(
+            self,
+            Self::SecretExpired(_)
+                | Self::SecretWrong { .. }
+                | Self::CertificateUnknown(_)
+                | Self::CertificateUnusable(_)
+                | Self::CredentialRefused(_)
+                | Self::Credential(_)
+        )
     }
 
     /// The answer behind it, with correlation id, trace id, claims and suberror.
     pub fn refusal(&self) -> Option<&Refusal> {
-        unimplemented!()
-    }
-}
-
-impl Diagnose for TokenError {
-    fn code(&self) -> &'static str {
-        unimplemented!()
-    }
-
-    fn remedy(&self) -> String {
-        unimplemented!()
-    }
-
-    fn who(&self) -> Who {
-        unimplemented!()
+        match self {
+            Self::SecretExpired(refusal)
+            | Self::SecretWrong { refusal, .. }
+            | Self::CredentialMissing(refusal)
+            | Self::ClientIsPublic(refusal)
+            | Self::CertificateUnknown(refusal)
+            | Self::CertificateUnusable(refusal)
+            | Self::AssertionTime { refusal, .. }
+            | Self::CredentialRefused(refusal)
+            | Self::AppNotFound(refusal)
+            | Self::AppDisabled(refusal)
+            | Self::AppNotAllowed(refusal)
+            | Self::TenantNotFound(refusal)
+            | Self::TenantRequired(refusal)
+            | Self::WrongLoginHost(refusal)
+            | Self::InvalidResource(refusal)
+            | Self::RoleRequired(refusal)
+            | Self::InvalidScope(refusal)
+            | Self::ConsentMissing(refusal)
+            | Self::AdminConsentRequired(refusal)
+            | Self::ConsentDeclined(refusal)
+            | Self::ConditionalAccess(refusal)
+            | Self::NeedsSignIn { refusal, .. }
+            | Self::AccountRefused(refusal)
+            | Self::RedirectMismatch(refusal)
+            | Self::RequestLoop(refusal)
+            | Self::MalformedRequest(refusal)
+            | Self::Unclassified(refusal)
+            | Self::DeviceCodeDeclined(refusal) => Some(refusal),
+            Self::Throttled { refusal, .. } | Self::Unavailable { refusal, .. } => refusal.as_deref(),
+            Self::DeviceCodeExpired
+            | Self::Cancelled
+            | Self::Network(_)
+            | Self::UnexpectedAnswer { .. }
+            | Self::IdTokenRejected { .. }
+            | Self::StateMismatch
+            | Self::Credential(_)
+            | Self::FixedTokenEnded
+            | Self::DisownedAgain => None,
+        }
     }
 }
 

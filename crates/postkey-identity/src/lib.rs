@@ -2,6 +2,7 @@
 //! Knows nothing of the store and nothing of Graph's resources.
 
 pub mod aadsts;
+mod answer;
 pub mod assertion;
 pub mod authorization_code;
 pub mod cache;
@@ -17,6 +18,7 @@ pub mod network;
 pub mod portal;
 mod refresh_token;
 pub mod refusal;
+mod remedy;
 pub mod scope;
 pub mod source;
 pub mod tenant;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use postkey_base::{ClientId, CorrelationId};
 
-use crate::{aadsts, cloud::Cloud, tenant::TenantRef};
+use crate::{aadsts, cloud::Cloud, endpoint::host_of, error::TokenError, tenant::TenantRef};
 
 /// Which grant was asked for: an app's own failure never becomes a user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +64,12 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// How far our clock was ahead of the answer's `Date`.
     pub skew: Option<SignedDuration>,
+}
+
+impl RequestContext {
+    pub(crate) fn unexpected(&self, status: u16, problem: &'static str) -> TokenError {
+        TokenError::UnexpectedAnswer { host: host_of(&self.cloud.login), status, problem }
+    }
 }
 
 impl Refusal {
