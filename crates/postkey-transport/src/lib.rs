@@ -4,20 +4,27 @@
 
 pub mod addresses;
 pub mod compose;
+pub mod draft;
 pub mod envelope;
+pub mod graph_route;
 pub mod message;
+pub mod outcome;
 pub mod repair;
 pub mod route;
+pub mod sending;
 mod shape;
-
-pub mod outcome;
 pub mod smtp_refusal;
 pub mod smtp_route;
-pub mod sending;
 
-pub use compose::{AttachedFile, Composition, compose};
+pub use compose::{AttachedFile, ComposeError, Composition, compose};
 pub use envelope::{Envelope, EnvelopeError};
 pub use message::{Field, Message, MessageError};
-pub use repair::{Carrier, Prepared, Repair, RepairKind, Stamp, prepare};
+pub use outcome::{
+    Accepted, Outcome, OutcomeClass, Proof, RecipientResult, Report, SessionError, TransportError, Unknown,
+};
+pub use repair::{Carrier, Prepared, Repair, RepairError, RepairKind, Stamp, prepare};
 pub use route::{Abilities, Choice, Preference, Remedy, Route, RouteError, RouteReason, Traits, choose};
+pub use sending::{SentCopy, Transport, seen_in_sent};
 pub use shape::{AttachmentSummary, LineEnds, Shape};
+pub use smtp_refusal::{SmtpMeaning, SmtpRefusal};
+pub use smtp_route::{Deadlines, SmtpRoute};

@@ -417,7 +417,7 @@ pub fn rfc5322_date(at: Timestamp) -> String {
 /// A few addresses by name, many by number.
 fn people(addresses: &[EmailAddress]) -> String {
     match addresses {
-        [some @ ..] if some.len() <= 3 => some.iter().map(EmailAddress::as_str).collect::<Vec<_>>().join(", "),
+        some if (1..=3).contains(&some.len()) => some.iter().map(EmailAddress::as_str).collect::<Vec<_>>().join(", "),
         [first, rest @ ..] => format!("{first} and {} others", rest.len()),
         [] => "nobody".to_owned(),
     }

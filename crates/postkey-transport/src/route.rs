@@ -136,8 +136,8 @@ pub struct Traits {
     pub text_bytes: u64,
     /// Decoded bytes of its largest attachment.
     pub largest_attachment: u64,
-    /// Fields that a draft cannot carry, by name.
-    pub header_losses: Vec<String>,
+    /// What a draft cannot carry: see [`losses`].
+    pub losses: Vec<String>,
 }
 
 impl Traits {
@@ -156,7 +156,7 @@ impl Traits {
             smtp_carries_lines: smtp_carries_lines(message),
             text_bytes: shape.text_bytes,
             largest_attachment: shape.attachments.iter().map(|one| one.size).max().unwrap_or(0),
-            header_losses: header_losses(message),
+            losses: losses(message),
         }
     }
 
@@ -183,8 +183,9 @@ const DRAFT_TEXT_LIMIT: u64 = 2_000_000;
 /// Custom headers that a draft takes; ours is one of them.
 pub const DRAFT_CUSTOM_HEADERS: usize = 5;
 
-/// Fields of a message that a draft has no place for. Received lines are the service's to write and are not counted.
-pub fn header_losses(message: &Message) -> Vec<String> {
+/// What a draft has no place for, by the name of the field; and a text beside an HTML body, which Graph makes anew.
+/// Date becomes the time of sending. Received lines are the service's to write and are not counted.
+pub fn losses(message: &Message) -> Vec<String> {
     let mut custom = 1;
     let mut losses: Vec<String> = Vec::new();
     for field in message.fields() {
@@ -218,6 +219,9 @@ pub fn header_losses(message: &Message) -> Vec<String> {
             losses.push(name.to_owned());
         }
     }
+    if message.shape().alternative {
+        losses.push("the text beside the HTML".into());
+    }
     losses
 }
 
@@ -228,8 +232,8 @@ pub struct Choice {
     pub route: Route,
     /// Why this one.
     pub reason: RouteReason,
-    /// Fields that will be lost on it.
-    pub header_losses: Vec<String>,
+    /// What will be lost on it: see [`losses`].
+    pub losses: Vec<String>,
 }
 
 /// Why a route was chosen.
@@ -321,7 +325,7 @@ impl fmt::Display for Remedy {
 /// Chooses. Graph first, since its answers are the clearer ones; SMTP for what Graph would not carry faithfully.
 pub fn choose(traits: &Traits, abilities: &Abilities) -> Result<Choice, RouteError> {
     let (graph, smtp) = (abilities.uses_graph(), abilities.uses_smtp());
-    let chosen = |route, reason| Ok(Choice { route, reason, header_losses: Vec::new() });
+    let chosen = |route, reason| Ok(Choice { route, reason, losses: Vec::new() });
     if !graph && !smtp {
         return Err(RouteError::NoRoute);
     }
@@ -352,7 +356,7 @@ pub fn choose(traits: &Traits, abilities: &Abilities) -> Result<Choice, RouteErr
         return Ok(Choice {
             route: Route::GraphDraftUpload,
             reason: RouteReason::TooLargeForOneRequest,
-            header_losses: traits.header_losses.clone(),
+            losses: traits.losses.clone(),
         });
     }
     Err(refusal(traits, abilities, harms))

@@ -1,19 +1,23 @@
 //! Sends one message: chooses, repairs, hands over, reports. And looks whether one was sent.
 
+use jiff::Timestamp;
 use postkey_base::EmailAddress;
-use postkey_graph::Graph;
+use postkey_graph::{Graph, GraphError, folders::Folder, messages};
+use uuid::Uuid;
 
 use crate::{
+    draft::draft_of,
     envelope::Envelope,
+    graph_route,
     message::Message,
     outcome::{Outcome, Report, TransportError},
-    repair::{Carrier, Stamp, prepare},
-    route::{Abilities, Choice, Route, Traits, choose},
+    repair::{Carrier, ID_HEADER, Prepared, Stamp, prepare},
+    route::{Abilities, Choice, Route, RouteError, Traits, choose},
     smtp_route::SmtpRoute,
 };
 
 /// How one sender's mail leaves.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Transport {
     /// The mailbox it is sent from.
     pub mailbox: EmailAddress,
@@ -25,27 +29,144 @@ pub struct Transport {
     pub smtp: Option<SmtpRoute>,
 }
 
-impl Transport {
-    /// Sends `message` to the envelope's recipients, once. Nothing is retried here: whoever queued it decides. With the same
-    /// `stamp` a second attempt sends the same bytes.
-    pub async fn send(&self, message: &Message, envelope: &Envelope, stamp: &Stamp) -> Report {
-        let mut report = Report { message_id: None, choice: None, repairs: Vec::new(), outcome: never() };
-        report.outcome = match self.choose(message, envelope) {
-            Ok(choice) => {
-                report.choice = Some(choice.clone());
-                self.send_by(&choice, message, envelope, stamp, &mut report).await
-            }
-            Err(error) => Outcome::Refused(error),
-        };
-        report
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Transport({})", self.mailbox)
     }
+}
 
+impl Transport {
     /// The route this message would take.
-    pub fn choose(&self, message: &Message, envelope: &Envelope) -> Result<Choice, TransportError> {
+    pub fn choose(&self, message: &Message, envelope: &Envelope) -> Result<Choice, RouteError> {
         let mut abilities = self.abilities.clone();
         abilities.graph_send &= self.graph.is_some();
         abilities.graph_read_write &= self.graph.is_some();
         abilities.smtp &= self.smtp.is_some();
-        Ok(choose(&Traits::of(message, envelope), &abilities)?)
+        choose(&Traits::of(message, envelope), &abilities)
+    }
+
+    /// Sends `message` to the envelope's recipients, once. Nothing is retried here: whoever queued it decides. With the
+    /// same `stamp` a second attempt sends the same bytes.
+    pub async fn send(&self, message: &Message, envelope: &Envelope, stamp: &Stamp) -> Report {
+        let choice = match self.choose(message, envelope) {
+            Ok(choice) => choice,
+            Err(error) => return Report::refused(None, error.into()),
+        };
+        let carrier = if choice.route.is_graph() { Carrier::Graph } else { Carrier::Smtp };
+        let prepared = match prepare(message, envelope, carrier, stamp) {
+            Ok(prepared) => prepared,
+            Err(error) => return Report::refused(Some(choice), error.into()),
+        };
+        tracing::debug!(
+            mailbox = %self.mailbox, route = %choice.route, reason = %choice.reason, message_id = prepared.message_id(),
+            repairs = ?prepared.repairs().iter().map(|repair| repair.kind.name()).collect::<Vec<_>>(),
+            "sending"
+        );
+        let outcome = self.hand_over(choice.route, &prepared, envelope).await;
+        Report {
+            message_id: Some(prepared.message_id().to_owned()),
+            choice: Some(choice),
+            repairs: prepared.repairs().to_vec(),
+            outcome,
+        }
+    }
+
+    async fn hand_over(&self, route: Route, prepared: &Prepared, envelope: &Envelope) -> Outcome {
+        match (route, &self.graph, &self.smtp) {
+            (Route::GraphMime, Some(graph), _) => graph_route::send_mime(graph, &self.mailbox, prepared.bytes()).await,
+            (Route::GraphDraftUpload, Some(graph), _) => match Message::parse(prepared.bytes().clone()) {
+                Ok(message) => graph_route::send_draft(graph, &self.mailbox, &draft_of(&message, envelope)).await,
+                Err(error) => Outcome::Refused(error.into()),
+            },
+            (Route::Smtp, _, Some(smtp)) => smtp.send(&self.mailbox, envelope, prepared.bytes()).await,
+            // `choose` counts only what is there.
+            _ => Outcome::Refused(TransportError::Route(RouteError::NoRoute)),
+        }
+    }
+}
+
+impl Report {
+    fn refused(choice: Option<Choice>, error: TransportError) -> Self {
+        Self { message_id: None, choice, repairs: Vec::new(), outcome: Outcome::Refused(error) }
+    }
+}
+
+/// The copy in Sent Items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentCopy {
+    /// Graph's immutable id.
+    pub id: String,
+    /// When it was sent.
+    pub sent: Option<Timestamp>,
+    /// Our own stamp was found on it: it is this very submission, not another with the same Message-ID.
+    pub confirmed: bool,
+}
+
+/// Looks for a message in Sent Items by its Message-ID (angle brackets included). A draft proves nothing: sendMail makes
+/// one before it answers. `None` proves nothing either until some time has passed: the copy moves there only after
+/// transport has taken it.
+///
+/// # Errors
+/// [`GraphError::AccessDenied`] without a permission to read mail.
+pub async fn seen_in_sent(
+    graph: &Graph,
+    mailbox: &EmailAddress,
+    message_id: &str,
+    stamp: Option<Uuid>,
+) -> Result<Option<SentCopy>, GraphError> {
+    let found = messages::find_by_internet_message_id(graph, mailbox, Some(&Folder::SentItems), message_id).await?;
+    Ok(found.into_iter().find_map(|copy| judge(copy, stamp)))
+}
+
+/// Whether a message found is the copy that was looked for.
+fn judge(copy: messages::Message, stamp: Option<Uuid>) -> Option<SentCopy> {
+    if copy.is_draft {
+        return None;
+    }
+    let seen = copy.header(ID_HEADER).map(|value| value.trim().parse::<Uuid>().ok());
+    let confirmed = match (stamp, seen) {
+        (Some(wanted), Some(seen)) if seen != Some(wanted) => return None,
+        (Some(_), Some(_)) => true,
+        _ => false,
+    };
+    Some(SentCopy { id: copy.id, sent: copy.sent, confirmed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(is_draft: bool, stamp: Option<&str>) -> messages::Message {
+        messages::Message {
+            id: "AAMk".into(),
+            internet_message_id: Some("<1@x.example>".into()),
+            subject: None,
+            is_draft,
+            parent_folder_id: None,
+            sent: None,
+            received: None,
+            has_attachments: false,
+            internet_message_headers: stamp
+                .map(|value| messages::MessageHeader { name: "x-postkey-id".into(), value: value.into() })
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn only_a_copy_that_is_no_draft_and_not_anothers_counts() {
+        let ours = Uuid::from_u128(7);
+        let text = ours.to_string();
+        for (is_draft, header, stamp, expected) in [
+            (false, Some(text.as_str()), Some(ours), Some(true)),
+            (false, Some(text.as_str()), None, Some(false)),
+            (false, None, Some(ours), Some(false)),
+            (false, Some("00000000-0000-0000-0000-000000000008"), Some(ours), None),
+            (false, Some("nonsense"), Some(ours), None),
+            (true, Some(text.as_str()), Some(ours), None),
+        ] {
+            let judged = judge(copy(is_draft, header), stamp);
+            assert_eq!(judged.map(|copy| copy.confirmed), expected, "{is_draft} {header:?} {stamp:?}");
+        }
     }
 }

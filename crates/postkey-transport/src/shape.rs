@@ -27,6 +27,8 @@ pub struct Shape {
     pub longest_line: usize,
     /// How its lines end.
     pub line_ends: LineEnds,
+    /// The same text twice, plain and as HTML.
+    pub alternative: bool,
     /// Decoded bytes of the bodies that a reader sees first (text and HTML).
     pub text_bytes: u64,
     /// The attachments, inline ones included.
@@ -123,6 +125,7 @@ impl Shape {
             let Some(kind) = part.content_type() else { continue };
             let (main, sub) = (kind.ctype().to_ascii_lowercase(), kind.subtype().unwrap_or("").to_ascii_lowercase());
             match (main.as_str(), sub.as_str()) {
+                ("multipart", "alternative") => self.alternative = true,
                 ("multipart", "signed") => self.signed = true,
                 ("multipart", "encrypted") => self.encrypted = true,
                 ("multipart", "report") | ("message", _) => self.nested = true,

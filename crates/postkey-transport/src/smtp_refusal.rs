@@ -271,7 +271,12 @@ mod tests {
         use OutcomeClass as C;
         use SmtpMeaning as M;
         for (stage, text, meaning, class) in [
-            (Stage::Auth, "535 5.7.3 Authentication unsuccessful [SN2PR00CA0018.namprd00.prod.outlook.com]", M::AuthUnsuccessful, C::Credential),
+            (
+                Stage::Auth,
+                "535 5.7.3 Authentication unsuccessful [SN2PR00CA0018.namprd00.prod.outlook.com]",
+                M::AuthUnsuccessful,
+                C::Credential,
+            ),
             (
                 Stage::Auth,
                 "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.",
@@ -284,23 +289,68 @@ mod tests {
                 M::AuthDisabledForTenant,
                 C::Tenant,
             ),
-            (Stage::Auth, "535 5.7.139 Authentication unsuccessful, basic authentication is disabled.", M::PolicyForbidsAuth, C::Credential),
-            (Stage::Auth, "550 5.7.30 Basic authentication is not supported for Client Submission.", M::PolicyForbidsAuth, C::Credential),
+            (
+                Stage::Auth,
+                "535 5.7.139 Authentication unsuccessful, basic authentication is disabled.",
+                M::PolicyForbidsAuth,
+                C::Credential,
+            ),
+            (
+                Stage::Auth,
+                "550 5.7.30 Basic authentication is not supported for Client Submission.",
+                M::PolicyForbidsAuth,
+                C::Credential,
+            ),
             (Stage::Mail, "530 5.7.57 Client not authenticated to send mail.", M::NotAuthenticated, C::Credential),
-            (Stage::DataEnd, "550 5.7.60 SMTP; Client does not have permissions to send as this sender", M::SendAsDenied, C::Mailbox),
+            (
+                Stage::DataEnd,
+                "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
+                M::SendAsDenied,
+                C::Mailbox,
+            ),
             (
                 Stage::DataEnd,
                 "554 5.2.252 SendAsDenied; a@x.example not allowed to send as b@x.example; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed",
                 M::SendAsDenied,
                 C::Mailbox,
             ),
-            (Stage::DataEnd, "554 5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed", M::SendAsDenied, C::Mailbox),
-            (Stage::DataEnd, "554 5.2.0 STOREDRV.Submission.Exception:CorruptDataException; Failed", M::Unknown, C::Message),
-            (Stage::Mail, "550 5.2.252 Sender throttled due to continuous send as denied errors.", M::StopSending, C::Mailbox),
-            (Stage::Mail, "550 5.2.251 Sender throttled due to continuous mailbox full errors.", M::StopSending, C::Mailbox),
-            (Stage::Mail, "550 5.2.255 Sender throttled due to continuous invalid recipients errors.", M::StopSending, C::Mailbox),
+            (
+                Stage::DataEnd,
+                "554 5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed",
+                M::SendAsDenied,
+                C::Mailbox,
+            ),
+            (
+                Stage::DataEnd,
+                "554 5.2.0 STOREDRV.Submission.Exception:CorruptDataException; Failed",
+                M::Unknown,
+                C::Message,
+            ),
+            (
+                Stage::Mail,
+                "550 5.2.252 Sender throttled due to continuous send as denied errors.",
+                M::StopSending,
+                C::Mailbox,
+            ),
+            (
+                Stage::Mail,
+                "550 5.2.251 Sender throttled due to continuous mailbox full errors.",
+                M::StopSending,
+                C::Mailbox,
+            ),
+            (
+                Stage::Mail,
+                "550 5.2.255 Sender throttled due to continuous invalid recipients errors.",
+                M::StopSending,
+                C::Mailbox,
+            ),
             (Stage::Auth, "432 4.3.2 Concurrent connections limit exceeded", M::TooManyConnections, C::Mailbox),
-            (Stage::DataEnd, "450 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", M::TooManyConnections, C::Mailbox),
+            (
+                Stage::DataEnd,
+                "450 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded",
+                M::TooManyConnections,
+                C::Mailbox,
+            ),
             (Stage::Greeting, "421 4.3.2 Service not available", M::Transient, C::Network),
             (Stage::Mail, "451 4.7.0 Temporary server error. Please try again later.", M::Transient, C::Network),
             (Stage::DataEnd, "550 5.1.8 Bad outbound sender", M::RestrictedForSpam, C::Mailbox),
@@ -328,7 +378,8 @@ mod tests {
 
     #[test]
     fn the_switch_that_is_off_is_named_with_its_command() {
-        let reply = reply("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox.");
+        let reply =
+            reply("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox.");
         let refusal = SmtpRefusal {
             meaning: SmtpMeaning::of(Stage::Auth, &reply),
             host: "smtp.office365.com".into(),

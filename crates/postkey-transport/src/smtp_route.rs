@@ -259,9 +259,7 @@ impl SmtpRoute {
                 Outcome::Refused(TransportError::Smtp(Box::new(refusal)))
             }
             End::Unknown { .. } => Outcome::Unknown(Unknown::Smtp { host, cause: cause.unwrap_or(Lost::Closed) }),
-            End::Lost { stage } => {
-                refused(SessionError::Lost { host, stage, cause: cause.unwrap_or(Lost::Closed) })
-            }
+            End::Lost { stage } => refused(SessionError::Lost { host, stage, cause: cause.unwrap_or(Lost::Closed) }),
             End::Missing(missing) => refused(SessionError::Missing {
                 host,
                 of_message: matches!(missing, Missing::EightBit | Missing::Utf8),
@@ -318,8 +316,8 @@ fn plan(
     };
     let from = path(envelope.from())?;
     let recipients = envelope.recipients().iter().map(path).collect::<Result<Vec<_>, _>>()?;
-    let auth = Xoauth2::new(mailbox.as_str(), token.expose())
-        .map_err(|error| SessionError::Unspeakable(error.to_string()))?;
+    let auth =
+        Xoauth2::new(mailbox.as_str(), token.expose()).map_err(|error| SessionError::Unspeakable(error.to_string()))?;
     let header_end = header_end(message);
     let utf8 = if !from.is_ascii() || !recipients.iter().all(Path::is_ascii) {
         Utf8Need::Required

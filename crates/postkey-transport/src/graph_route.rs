@@ -1,0 +1,112 @@
+//! Hands a message to Graph: as MIME, or as a draft with its attachments uploaded one by one.
+
+use postkey_base::EmailAddress;
+use postkey_graph::{
+    Graph, GraphError, REQUEST_LIMIT,
+    attachments::{self, FileAttachment, SMALL_LIMIT},
+    folders::Folder,
+    messages,
+    send_mail::{self, Accepted as Receipt},
+};
+
+use crate::{
+    draft::Draft,
+    outcome::{Accepted, Outcome, Proof, TransportError, Unknown},
+    route::Route,
+};
+
+/// An upload that breaks off is taken up again this often: each time it goes on where Exchange says it stopped.
+const UPLOAD_ATTEMPTS: usize = 4;
+/// The JSON around an attachment's base64.
+const ROOM_FOR_JSON: u64 = 2_048;
+
+/// Sends MIME as it is.
+pub async fn send_mime(graph: &Graph, mailbox: &EmailAddress, mime: &[u8]) -> Outcome {
+    match send_mail::send_mime(graph, mailbox, mime).await {
+        Ok(receipt) => accepted(Route::GraphMime, receipt),
+        Err(error) => failed(error),
+    }
+}
+
+/// Makes a draft, attaches what belongs to it, sends it. A draft that is not sent is deleted.
+pub async fn send_draft(graph: &Graph, mailbox: &EmailAddress, draft: &Draft) -> Outcome {
+    let made = match messages::create_draft(graph, mailbox, &draft.message).await {
+        Ok(made) => made,
+        Err(error) => {
+            if error.may_have_taken_effect() {
+                delete_by_message_id(graph, mailbox, draft).await;
+            }
+            // Whatever became of the draft, it was not sent.
+            return Outcome::Refused(error.into());
+        }
+    };
+    for file in &draft.attachments {
+        if let Err(error) = attach(graph, mailbox, &made.id, file).await {
+            delete(graph, mailbox, &made.id).await;
+            return Outcome::Refused(error.into());
+        }
+    }
+    match messages::send_draft(graph, mailbox, &made.id).await {
+        Ok(receipt) => accepted(Route::GraphDraftUpload, receipt),
+        Err(error) => {
+            if !error.may_have_taken_effect() {
+                delete(graph, mailbox, &made.id).await;
+            }
+            failed(error)
+        }
+    }
+}
+
+async fn attach(graph: &Graph, mailbox: &EmailAddress, draft: &str, file: &FileAttachment) -> Result<(), GraphError> {
+    let size = file.content.len() as u64;
+    // Sessions are documented for files of 3 MB and more; one a little below, which as base64 is over the request limit,
+    // goes by session as well. unverified
+    if size < SMALL_LIMIT && size.div_ceil(3) * 4 + ROOM_FOR_JSON <= REQUEST_LIMIT {
+        return attachments::add_small(graph, mailbox, draft, file).await.map(drop);
+    }
+    let mut session = attachments::create_upload_session(graph, mailbox, draft, file).await?;
+    for attempt in 1.. {
+        let before = session.next;
+        match attachments::upload(graph, mailbox, &mut session, &file.content).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_transient() && (attempt < UPLOAD_ATTEMPTS || session.next > before) => {
+                tracing::debug!(file = %file.name, at = session.next, %error, "the upload broke off; going on");
+                // The server's own wait was kept by the call below us, where it asks for one we are ready to keep.
+            }
+            Err(error) => {
+                let _ = attachments::cancel_upload(graph, mailbox, session).await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn accepted(route: Route, receipt: Receipt) -> Outcome {
+    let proof = Proof::Graph { request_id: receipt.request_id, client_request_id: Some(receipt.client_request_id) };
+    Outcome::Accepted(Accepted { route, proof, recipients: Vec::new() })
+}
+
+fn failed(error: GraphError) -> Outcome {
+    if error.may_have_taken_effect() {
+        Outcome::Unknown(Unknown::Graph(Box::new(error)))
+    } else {
+        Outcome::Refused(TransportError::from(error))
+    }
+}
+
+/// A draft left behind is a nuisance, not a failure: nobody waits for this to succeed.
+async fn delete(graph: &Graph, mailbox: &EmailAddress, draft: &str) {
+    if let Err(error) = messages::delete(graph, mailbox, draft).await {
+        tracing::warn!(%mailbox, %error, "a draft that was not sent is left in Drafts");
+    }
+}
+
+async fn delete_by_message_id(graph: &Graph, mailbox: &EmailAddress, draft: &Draft) {
+    let Some(id) = &draft.message.internet_message_id else { return };
+    if let Ok(found) = messages::find_by_internet_message_id(graph, mailbox, Some(&Folder::Drafts), id).await {
+        for left in found.iter().filter(|one| one.is_draft) {
+            delete(graph, mailbox, &left.id).await;
+        }
+    }
+}
