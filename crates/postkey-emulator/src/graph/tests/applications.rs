@@ -12,11 +12,19 @@ fn an_application_is_created_found_changed_and_deleted() {
     let (id, app_id) = (id(&app), app["appId"].as_str().unwrap().to_owned());
     assert_ne!(id, app_id);
     assert_eq!(app["@odata.context"], "https://127.0.0.1:8443/v1.0/$metadata#applications/$entity");
-    for path in [format!("/applications/{id}"), format!("//applications(appId='{app_id}')"), format!("/applications(appId=%27{app_id}%27)")] {
+    for path in [
+        format!("/applications/{id}"),
+        format!("//applications(appId='{app_id}')"),
+        format!("/applications(appId=%27{app_id}%27)"),
+    ] {
         assert_eq!(bench.get(&path).expect(200)["displayName"], "Mail", "{path}");
     }
-    bench.patch(&format!("/applications/{id}"), json!({ "web": { "redirectUris": ["http://localhost"] }, "notes": "n" })).expect(204);
-    bench.patch(&format!("/applications/{id}"), json!({ "web": { "logoutUrl": "https://x.example" }, "notes": null })).expect(204);
+    bench
+        .patch(&format!("/applications/{id}"), json!({ "web": { "redirectUris": ["http://localhost"] }, "notes": "n" }))
+        .expect(204);
+    bench
+        .patch(&format!("/applications/{id}"), json!({ "web": { "logoutUrl": "https://x.example" }, "notes": null }))
+        .expect(204);
     let seen = bench.get(&format!("/applications/{id}?$select=web,notes")).expect(200);
     assert_eq!(seen["web"]["redirectUris"], json!(["http://localhost"]));
     assert_eq!(seen["web"]["logoutUrl"], "https://x.example");
@@ -47,16 +55,31 @@ fn a_body_that_graph_would_not_take_is_refused() {
         (json!({ "displayName": "x", "appId": "631a96bc-a705-4eda-9f99-fdaf9f54f6a2" }), "read-only"),
         (json!({ "displayName": "x", "web": { "redirectUris": ["http://contoso.example/"] } }), "redirect URI"),
         (json!({ "displayName": "x", "web": { "redirectUri": [] } }), "Invalid property 'redirectUri'."),
-        (json!({ "displayName": "x", "requiredResourceAccess": [{ "resourceAppId": "no guid", "resourceAccess": [] }] }), "resourceAppId"),
-        (json!({ "displayName": "x", "keyCredentials": [{ "type": "AsymmetricX509Cert", "usage": "Verify", "key": "bm8=" }] }), "'key'"),
+        (
+            json!({ "displayName": "x", "requiredResourceAccess": [{ "resourceAppId": "no guid", "resourceAccess": [] }] }),
+            "resourceAppId",
+        ),
+        (
+            json!({ "displayName": "x", "keyCredentials": [{ "type": "AsymmetricX509Cert", "usage": "Verify", "key": "bm8=" }] }),
+            "'key'",
+        ),
     ] {
         let seen = bench.post("/applications", body.clone());
         seen.refused(400, "Request_BadRequest");
         assert!(seen.message().contains(told), "{body} → {}", seen.message());
     }
-    bench.post("/applications", json!({ "displayName": "x", "@odata.type": "#microsoft.graph.application", "api@odata.type": "#x" })).expect(201);
-    bench.patch(&format!("/applications/{app}"), json!({ "passwordCredentials": [] })).refused(400, "Request_BadRequest");
-    bench.call("POST", "/applications", &[("content-type", "text/plain")], Some(json!({ "displayName": "x" }))).refused(415, "Request_BadRequest");
+    bench
+        .post(
+            "/applications",
+            json!({ "displayName": "x", "@odata.type": "#microsoft.graph.application", "api@odata.type": "#x" }),
+        )
+        .expect(201);
+    bench
+        .patch(&format!("/applications/{app}"), json!({ "passwordCredentials": [] }))
+        .refused(400, "Request_BadRequest");
+    bench
+        .call("POST", "/applications", &[("content-type", "text/plain")], Some(json!({ "displayName": "x" })))
+        .refused(415, "Request_BadRequest");
     bench.call("POST", "/applications", &[], None).refused(400, "Request_BadRequest");
     bench.delete("/applications").refused(405, "Request_BadRequest");
     bench.get("/aplications").refused(400, "BadRequest");
@@ -73,7 +96,9 @@ fn a_unique_name_makes_creation_idempotent() {
     bench.call("PATCH", path, &create, Some(json!({ "displayName": "y" }))).expect(204);
     assert_eq!(bench.get(path).expect(200)["displayName"], "y");
     assert_eq!(bench.get("/applications").expect(200)["value"].as_array().unwrap().len(), 1);
-    bench.post("/applications", json!({ "displayName": "z", "uniqueName": "postkey-1" })).refused(400, "Request_MultipleObjectsWithSameKeyValue");
+    bench
+        .post("/applications", json!({ "displayName": "z", "uniqueName": "postkey-1" }))
+        .refused(400, "Request_MultipleObjectsWithSameKeyValue");
     bench.patch(path, json!({ "uniqueName": "other" })).refused(400, "Request_BadRequest");
 }
 
@@ -128,7 +153,8 @@ fn personal_accounts_allow_two_secrets_and_a_policy_shortens_them() {
     bench.post(&path, json!({})).refused(400, "CredentialInvalidLifetimeAsPerAppPolicy");
     let soon = (bench.world.clock.now() + jiff::SignedDuration::from_hours(24 * 89)).to_string();
     bench.post(&path, json!({ "passwordCredential": { "endDateTime": soon } })).expect(200);
-    bench.directory().credential_policy = Some(crate::directory::CredentialPolicy { secrets_forbidden: true, ..Default::default() });
+    bench.directory().credential_policy =
+        Some(crate::directory::CredentialPolicy { secrets_forbidden: true, ..Default::default() });
     bench.post(&path, json!({})).refused(400, "CredentialTypeNotAllowedAsPerAppPolicy");
     assert_eq!(bench.get("/policies/defaultAppManagementPolicy").expect(200)["isEnabled"], true);
 }
@@ -209,8 +235,10 @@ fn a_certificate_rolls_itself_with_a_proof_and_without_permissions() {
     bench.caller.app_id = app["appId"].as_str().unwrap().parse().unwrap();
     bench.with_roles(&[]);
     let now = bench.world.clock.now().as_second();
-    let claims = json!({ "aud": "00000002-0000-0000-c000-000000000000", "iss": id(&app), "nbf": now, "exp": now + 600 });
-    let add = |proof: &str| json!({ "keyCredential": entry(&second, "second"), "passwordCredential": null, "proof": proof });
+    let claims =
+        json!({ "aud": "00000002-0000-0000-c000-000000000000", "iss": id(&app), "nbf": now, "exp": now + 600 });
+    let add =
+        |proof: &str| json!({ "keyCredential": entry(&second, "second"), "passwordCredential": null, "proof": proof });
     let good = proof(&first, &claims);
     let change = |name: &str, value: Value| {
         let mut claims = claims.clone();
@@ -232,9 +260,14 @@ fn a_certificate_rolls_itself_with_a_proof_and_without_permissions() {
     let added = bench.post(&format!("{path}/addKey"), add(&good)).expect(200);
     let newer = proof(&second, &claims);
     bench.post(&format!("{path}/removeKey"), json!({ "keyId": both[0]["keyId"], "proof": newer })).expect(204);
-    bench.post(&format!("{path}/removeKey"), json!({ "keyId": both[0]["keyId"], "proof": newer })).refused(400, "Request_BadRequest");
+    bench
+        .post(&format!("{path}/removeKey"), json!({ "keyId": both[0]["keyId"], "proof": newer }))
+        .refused(400, "Request_BadRequest");
     let app = bench.directory().applications[0].clone();
-    assert_eq!(app.keys.iter().map(|key| key.key_id.to_string()).collect::<Vec<_>>(), [added["keyId"].as_str().unwrap()]);
+    assert_eq!(
+        app.keys.iter().map(|key| key.key_id.to_string()).collect::<Vec<_>>(),
+        [added["keyId"].as_str().unwrap()]
+    );
     // The key is its own affair; everything else still needs a permission.
     bench.post(&format!("{path}/addPassword"), json!({})).refused(403, "Authorization_RequestDenied");
 }

@@ -18,7 +18,10 @@ fn a_user_comes_with_eleven_properties_unless_more_are_asked_for() {
     assert_eq!(user["accountEnabled"], true);
     assert_eq!(user["id"], json!(bench.user));
     bench.get("/users/nobody@contoso.example").refused(404, "Request_ResourceNotFound");
-    assert_eq!(bench.get("/users?$filter=startsWith(userPrincipalName,'al')").expect(200)["value"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        bench.get("/users?$filter=startsWith(userPrincipalName,'al')").expect(200)["value"].as_array().unwrap().len(),
+        1
+    );
     let user = bench.user;
     bench.with_user(user, &["User.Read"]);
     assert_eq!(bench.get("/me?$select=userPrincipalName").expect(200)["userPrincipalName"], "alice@contoso.example");
@@ -42,7 +45,12 @@ fn the_organization_is_one_and_tenants_are_found_by_domain() {
 fn only_beta_tells_which_credential_signed_in() {
     let mut bench = Bench::new();
     let now = bench.world.clock.now();
-    for (minutes, kind, app) in [(30, "servicePrincipal", "a"), (20, "servicePrincipal", "b"), (10, "interactiveUser", "a"), (5, "servicePrincipal", "a")] {
+    for (minutes, kind, app) in [
+        (30, "servicePrincipal", "a"),
+        (20, "servicePrincipal", "b"),
+        (10, "interactiveUser", "a"),
+        (5, "servicePrincipal", "a"),
+    ] {
         let created = now - SignedDuration::from_mins(minutes);
         let body = json!({
             "id": Uuid::new_v4(), "createdDateTime": created, "appId": app, "signInEventTypes": [kind],
@@ -75,11 +83,19 @@ fn a_custom_policy_overrides_the_default_for_its_application() {
     let app = id(&bench.application("Mail"));
     let add = format!("/applications/{app}/addPassword");
     let forbid = json!({ "passwordCredentials": [{ "restrictionType": "passwordAddition", "state": "enabled", "maxLifetime": null }] });
-    let policy = bench.post("/policies/appManagementPolicies", json!({ "displayName": "none", "isEnabled": true, "restrictions": forbid })).expect(201);
+    let policy = bench
+        .post(
+            "/policies/appManagementPolicies",
+            json!({ "displayName": "none", "isEnabled": true, "restrictions": forbid }),
+        )
+        .expect(201);
     let reference = json!({ "@odata.id": format!("https://graph.microsoft.com/v1.0/policies/appManagementPolicies/{}", id(&policy)) });
     bench.with_roles(&["Application.ReadWrite.All", "Policy.ReadWrite.ApplicationConfiguration"]);
     bench.post(&format!("/applications/{app}/appManagementPolicies/$ref"), reference).expect(204);
-    assert_eq!(bench.get(&format!("/applications/{app}/appManagementPolicies")).expect(200)["value"][0]["id"], policy["id"]);
+    assert_eq!(
+        bench.get(&format!("/applications/{app}/appManagementPolicies")).expect(200)["value"][0]["id"],
+        policy["id"]
+    );
     bench.post(&add, json!({})).refused(400, "CredentialTypeNotAllowedAsPerAppPolicy");
     bench.delete(&format!("/applications/{app}/appManagementPolicies/{}/$ref", id(&policy))).expect(204);
     bench.post(&add, json!({})).expect(200);

@@ -9,8 +9,11 @@ fn admin_consent_needs_no_browser() {
     let mut bench = Bench::new();
     let app = bench.application("Mail");
     let principal = bench.post("/servicePrincipals", json!({ "appId": app["appId"] })).expect(201);
-    bench.post("/servicePrincipals", json!({ "appId": app["appId"] })).refused(409, "Request_MultipleObjectsWithSameKeyValue");
-    let graph = bench.get("/servicePrincipals(appId='00000003-0000-0000-c000-000000000000')?$select=id,appRoles").expect(200);
+    bench
+        .post("/servicePrincipals", json!({ "appId": app["appId"] }))
+        .refused(409, "Request_MultipleObjectsWithSameKeyValue");
+    let graph =
+        bench.get("/servicePrincipals(appId='00000003-0000-0000-c000-000000000000')?$select=id,appRoles").expect(200);
     assert_eq!(graph["appRoles"][0]["value"], "Mail.Send");
 
     let wish = json!({ "principalId": principal["id"], "resourceId": graph["id"], "appRoleId": MAIL_SEND });
@@ -36,9 +39,11 @@ fn admin_consent_needs_no_browser() {
     let path = format!("/oauth2PermissionGrants/{}", id(&grant));
     bench.patch(&path, json!({ "scope": "Mail.Send" })).expect(204);
     assert_eq!(bench.get(&path).expect(200)["scope"], "Mail.Send");
-    let found = format!("/oauth2PermissionGrants?$filter=clientId eq '{}' and consentType eq 'AllPrincipals'", id(&principal));
+    let found =
+        format!("/oauth2PermissionGrants?$filter=clientId eq '{}' and consentType eq 'AllPrincipals'", id(&principal));
     assert_eq!(bench.get(&found).expect(200)["value"].as_array().unwrap().len(), 1);
-    let wrong = json!({ "clientId": principal["id"], "consentType": "Principal", "resourceId": graph["id"], "scope": "" });
+    let wrong =
+        json!({ "clientId": principal["id"], "consentType": "Principal", "resourceId": graph["id"], "scope": "" });
     bench.post("/oauth2PermissionGrants", wrong).refused(400, "Request_BadRequest");
 
     bench.patch(&format!("/servicePrincipals/{}", id(&principal)), json!({ "accountEnabled": false })).expect(204);
@@ -70,7 +75,9 @@ fn owned_by_reaches_only_what_the_caller_owns() {
     for (app, want) in [(&theirs, 403), (&mine, 200)] {
         assert_eq!(bench.post(&format!("/applications/{app}/addPassword"), json!({})).status, want);
     }
-    bench.patch(&format!("/applications/{theirs}"), json!({ "notes": "x" })).refused(403, "Authorization_RequestDenied");
+    bench
+        .patch(&format!("/applications/{theirs}"), json!({ "notes": "x" }))
+        .refused(403, "Authorization_RequestDenied");
     bench.get(&format!("/applications/{theirs}")).expect(200);
     bench.delete(&format!("/applications/{mine}")).expect(204);
 }

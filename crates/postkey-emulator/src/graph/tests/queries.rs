@@ -38,7 +38,11 @@ fn a_query_that_needs_the_index_says_so() {
         ("/applications?$filter=displayName ne 'alpha'", true, Err("Request_UnsupportedQuery")),
         ("/applications?$filter=displayName ne 'alpha'&$count=true", true, Ok(1)),
         ("/applications?$filter=endsWith(displayName,'a')&$count=true", true, Ok(2)),
-        ("/applications?$filter=passwordCredentials/any(p: p/endDateTime le 2027-01-01)&$count=true", true, Err("Request_UnsupportedQuery")),
+        (
+            "/applications?$filter=passwordCredentials/any(p: p/endDateTime le 2027-01-01)&$count=true",
+            true,
+            Err("Request_UnsupportedQuery"),
+        ),
         ("/applications?$search=\"displayName:alp\"", false, Err("Request_UnsupportedQuery")),
         ("/applications?$search=\"displayName:alp\"", true, Ok(1)),
         ("/applications?$filter=displayName is 'x'", false, Err("Request_BadRequest")),
