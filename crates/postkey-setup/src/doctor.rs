@@ -1,0 +1,1 @@
+//! Every link of the chain as a named check.

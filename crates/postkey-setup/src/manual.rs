@@ -1,0 +1,1 @@
+//! The portal, step by step.

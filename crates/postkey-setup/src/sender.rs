@@ -1,0 +1,296 @@
+//! A sender from values somebody was given: OAuth Client ID, Tenant ID, Email Address, Secret Key, in any order and over
+//! any number of sittings. A secret is kept only once it has produced a token; until then the one in use stays.
+
+use jiff::Timestamp;
+use postkey_base::{ClientId, ClientSecret, Diagnose, EmailAddress, TenantId, Who};
+use postkey_identity::{ClientCredential, Cloud, TenantRef, TokenEndpoint, TokenError};
+use postkey_store::{
+    App, LocalAppId, LocalCredentialId, Minted, NewCredential, NewMaterial, Origin, Sender, SenderValues, StoreError,
+};
+
+use crate::{
+    connection::{ConnectionError, Outside},
+    pasted::{self, Field, PasteError},
+};
+
+/// What was given this time; the rest is as saved.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// *OAuth Client ID*.
+    pub client_id: Option<String>,
+    /// *Tenant ID*, or a domain of the tenant.
+    pub tenant: Option<String>,
+    /// *Email Address*.
+    pub mailbox: Option<String>,
+    /// *Secret Key*.
+    pub secret: Option<Pasted>,
+    /// When the secret ends, as the portal said: it cannot be read off the secret.
+    pub expires: Option<Timestamp>,
+}
+
+/// A pasted secret, unchecked, and as unprintable as a checked one.
+#[derive(Clone)]
+pub struct Pasted(ClientSecret);
+
+impl Pasted {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(ClientSecret::new(text))
+    }
+}
+
+impl std::fmt::Debug for Pasted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pasted(..)")
+    }
+}
+
+/// Why a sender could not be saved as given. Whatever was right before the mistake is saved, except a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SenderError {
+    /// A value that cannot be what its field asks for.
+    #[error(transparent)]
+    Paste(#[from] PasteError),
+    /// Not a mailbox.
+    #[error(transparent)]
+    Mailbox(postkey_base::address::AddressError),
+    /// Entra gave no token for it.
+    #[error("the secret was not saved: Entra gives no token for it")]
+    SecretRefused {
+        /// Whether another secret is in use and stays so.
+        another_stays: bool,
+        /// What Entra said.
+        #[source]
+        cause: Box<TokenError>,
+    },
+    /// The tenant cannot be found, or not asked about.
+    #[error("the tenant could not be checked")]
+    Tenant(#[source] Box<TokenError>),
+    /// Store, network.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The end date lies in the past.
+    #[error("a secret that ended on {0} cannot be in use")]
+    Ended(jiff::civil::Date),
+}
+
+impl From<StoreError> for SenderError {
+    fn from(error: StoreError) -> Self {
+        Self::Connection(error.into())
+    }
+}
+
+impl SenderError {
+    fn inner(&self) -> Option<&dyn Diagnose> {
+        match self {
+            Self::Paste(cause) => Some(cause),
+            Self::SecretRefused { cause, .. } | Self::Tenant(cause) => Some(&**cause),
+            Self::Connection(cause) => Some(cause),
+            Self::Mailbox(_) | Self::Ended(_) => None,
+        }
+    }
+}
+
+impl Diagnose for SenderError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Mailbox(_) => "setup.mailbox_malformed",
+            Self::Ended(_) => "setup.secret_ended",
+            _ => self.inner().map_or("setup.sender", Diagnose::code),
+        }
+    }
+
+    fn why(&self) -> Option<String> {
+        match self {
+            Self::SecretRefused { cause, .. } | Self::Tenant(cause) => {
+                let mut said = cause.to_string();
+                if let Some(why) = cause.why() {
+                    said.push_str(": ");
+                    said.push_str(&why);
+                }
+                Some(said)
+            }
+            _ => self.inner().and_then(Diagnose::why),
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Mailbox(_) => "Give the address of the mailbox that sends, such as noreply@contoso.com.".into(),
+            Self::Ended(_) => "Give the end date that the portal shows beside this secret, or make a new secret.".into(),
+            Self::SecretRefused { another_stays: true, cause } => {
+                format!("{} The secret in use was not touched.", cause.remedy())
+            }
+            _ => self.inner().map(Diagnose::remedy).unwrap_or_default(),
+        }
+    }
+
+    fn who(&self) -> Who {
+        self.inner().map_or(Who::You, Diagnose::who)
+    }
+
+    fn evidence(&self) -> Vec<(&'static str, String)> {
+        self.inner().map(Diagnose::evidence).unwrap_or_default()
+    }
+}
+
+/// Saves what was given under `name` and tries the secret as soon as app and tenant are known.
+///
+/// # Errors
+/// The first value that does not hold.
+pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> Result<Sender, SenderError> {
+    let store = &outside.store;
+    let known = store.sender(name).await?;
+    let mut values = known.map_or_else(|| SenderValues::named(name), |sender| sender.values);
+    // Shapes first: nothing is asked of anybody for a value that cannot be right.
+    let secret = given.secret.as_ref().map(|pasted| pasted::secret(pasted.0.expose())).transpose()?;
+    let client = given.client_id.as_deref().map(pasted::client_id).transpose()?.or(values.client_id);
+    let tenant = given.tenant.as_deref().map(pasted::tenant).transpose()?;
+    let tenant = tenant.or_else(|| values.tenant.map(TenantRef::from));
+    if let Some(address) = given.mailbox.as_deref() {
+        if address.trim().is_empty() {
+            return Err(PasteError::Blank(Field::Mailbox).into());
+        }
+        values.mailbox = Some(address.parse::<EmailAddress>().map_err(SenderError::Mailbox)?);
+    }
+    let today = outside.clock.now();
+    if let Some(expires) = given.expires.filter(|expires| *expires <= today) {
+        return Err(SenderError::Ended(expires.to_zoned_datetime(jiff::tz::TimeZone::UTC).date()));
+    }
+    if let (Some(client), Some(tenant)) = (client, &tenant) {
+        pasted::ids_differ(client, tenant)?;
+    }
+    let cloud = cloud_of(outside, values.tenant, cloud).await?;
+    let endpoint = outside.endpoint(&cloud)?;
+    let tenant = match (&tenant, given.tenant.is_some()) {
+        (Some(tenant), true) => Some(checked_tenant(&endpoint, tenant, client).await?),
+        _ => values.tenant,
+    };
+    // Another app or tenant makes another sender of it: its credential is no longer this one's.
+    if (client, tenant) != (values.client_id, values.tenant) {
+        values.app = None;
+    }
+    values.client_id = client;
+    values.tenant = tenant;
+    if let Some(tenant) = tenant {
+        let hosts = serde_json::to_value(&cloud).expect("a cloud holds nothing that JSON lacks");
+        store.save_tenant(tenant, &hosts, None, None).await?;
+        // An app that is known already, through setup or another sender, is shared with its credential.
+        if let Some(client) = client
+            && let Some(app) = store.app_by_client_id(tenant, client).await?
+        {
+            values.app = Some(app.id);
+        }
+    }
+    let saved = store.save_sender(&values).await?;
+
+    let staged = if saved.staged_secret { store.staged_sender_secret(name).await? } else { None };
+    let is_new = secret.is_some();
+    let Some(secret) = secret.or(staged) else {
+        return Ok(saved);
+    };
+    let (Some(client), Some(tenant)) = (client, tenant) else {
+        return Ok(store.stage_sender_secret(name, &secret).await?);
+    };
+    let app = match try_secret(outside, &endpoint, tenant, client, &secret, given.expires).await {
+        Ok(app) => app,
+        Err(error) => {
+            // A staged secret that turns out wrong is of no use to anybody.
+            let hopeless = matches!(&error, SenderError::SecretRefused { cause, .. } if !cause.is_transient());
+            if hopeless && !is_new {
+                store.drop_staged_sender_secret(name).await?;
+            }
+            return Err(error);
+        }
+    };
+    values.app = Some(app);
+    store.drop_staged_sender_secret(name).await?;
+    Ok(store.save_sender(&values).await?)
+}
+
+/// The hosts of a tenant that is known already, else those given.
+async fn cloud_of(outside: &Outside, tenant: Option<TenantId>, given: &Cloud) -> Result<Cloud, SenderError> {
+    let Some(tenant) = tenant else { return Ok(given.clone()) };
+    let known = outside.store.tenant(tenant).await?;
+    let hosts = known.and_then(|tenant| serde_json::from_value(tenant.cloud).ok());
+    Ok(hosts.unwrap_or_else(|| given.clone()))
+}
+
+/// The tenant's id, once the login host knows it. When it does not, but knows the client id as a tenant, the two were
+/// swapped.
+async fn checked_tenant(
+    endpoint: &TokenEndpoint,
+    tenant: &TenantRef,
+    client: Option<ClientId>,
+) -> Result<TenantId, SenderError> {
+    let error = match endpoint.tenant_id(tenant).await {
+        Ok(id) => return Ok(id),
+        Err(error) => error,
+    };
+    if let (TokenError::TenantNotFound(_), Some(client), Some(id)) = (&error, client, tenant.id()) {
+        let other = TenantRef::from(TenantId::new(client.uuid()));
+        if endpoint.tenant_id(&other).await.is_ok() {
+            return Err(PasteError::Swapped { client, tenant: id }.into());
+        }
+    }
+    Err(SenderError::Tenant(Box::new(error)))
+}
+
+/// Gets a token with it; only then is it written down, app and credential in one commit.
+async fn try_secret(
+    outside: &Outside,
+    endpoint: &TokenEndpoint,
+    tenant: TenantId,
+    client: ClientId,
+    secret: &ClientSecret,
+    expires: Option<Timestamp>,
+) -> Result<LocalAppId, SenderError> {
+    let store = &outside.store;
+    let credential = ClientCredential::Secret(secret.clone());
+    let scope = endpoint.cloud().graph_scope();
+    let app = store.app_by_client_id(tenant, client).await?;
+    if let Err(cause) = endpoint.client_credentials(&tenant.into(), client, &credential, &scope, None).await {
+        let another_stays = match &app {
+            Some(app) => store.current_credential(app.id).await?.is_some(),
+            None => false,
+        };
+        return Err(SenderError::SecretRefused { another_stays, cause: Box::new(cause) });
+    }
+    let app = app.unwrap_or_else(|| App {
+        id: LocalAppId::random(),
+        tenant,
+        client_id: client,
+        object_id: None,
+        service_principal: None,
+        unique_name: None,
+        display_name: format!("app {client}"),
+        origin: Origin::Given,
+        permissions: Vec::new(),
+        created_at: outside.clock.now(),
+    });
+    let id = LocalCredentialId::random();
+    let new = NewCredential {
+        id,
+        app: app.id,
+        nonce: id.to_string(),
+        display_name: "pasted secret".into(),
+        material: NewMaterial::Secret,
+        starts_at: None,
+        ends_at: expires,
+    };
+    let minted = Minted {
+        secret: Some(secret.clone()),
+        hint: Some(secret.expose().chars().take(3).collect()),
+        ends_at: expires,
+        ..Minted::default()
+    };
+    store
+        .transaction("sender.secret_accepted", async |commit| {
+            commit.save_app(&app).await?;
+            commit.insert_credential(&new).await?;
+            commit.record_minted(id, &minted).await?;
+            commit.record_verified(id).await.map(drop)
+        })
+        .await?;
+    Ok(app.id)
+}
