@@ -1,0 +1,105 @@
+//! A running emulator (alone or inside the demo) that is being measured, or measured against.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::postkey;
+use super::process::{Folder, memory};
+use crate::Outcome;
+use crate::guardian::Guardian;
+use crate::run::{output, shown};
+
+/// Far more than the slowest start; a start that takes this long has failed.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Emulator<'a> {
+    process: Child,
+    guardian: &'a Guardian,
+    /// Its environment file and its own folder lie here; removed after it has ended.
+    folder: Folder,
+    variables: BTreeMap<String, String>,
+}
+
+impl<'a> Emulator<'a> {
+    /// Starts a command that takes `--env` and `--dir`; returns once the environment file is there.
+    pub(crate) fn start(guardian: &'a Guardian, mut command: Command) -> Outcome<Emulator<'a>> {
+        let folder = Folder::make(guardian)?;
+        let file = folder.path().join("environment");
+        command.arg("--env").arg(&file).arg("--dir").arg(folder.path().join("home"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let process = command.spawn().map_err(|e| format!("{} does not start: {e}", shown(&command)))?;
+        guardian.watch_group(process.id());
+        let mut emulator = Emulator { process, guardian, folder, variables: BTreeMap::new() };
+        let started = Instant::now();
+        while !file.exists() {
+            if emulator.process.try_wait().is_ok_and(|status| status.is_some()) || started.elapsed() > START_PATIENCE {
+                return Err(format!("{} did not become ready", shown(&command)));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        emulator.variables =
+            lines.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').replace(r"'\''", "'"))).collect();
+        Ok(emulator)
+    }
+
+    pub(crate) fn variable(&self, name: &str) -> Outcome<&str> {
+        self.variables.get(name).map(String::as_str).ok_or_else(|| format!("the environment file has no {name}"))
+    }
+
+    /// Resident memory in KiB once nothing happens any more.
+    pub(crate) fn settled_memory(&self) -> Outcome<u64> {
+        let mut last = 0;
+        for _ in 0..50 {
+            let now = memory(self.process.id(), "VmRSS").ok_or("it ended while its memory was measured")?;
+            if now == last {
+                return Ok(now);
+            }
+            last = now;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(last)
+    }
+
+    /// `postkey setup NAME` against this emulator, signed in as the app that may manage applications.
+    pub(crate) fn setup(&self, name: &str, home: &Folder) -> Outcome<Command> {
+        let mut setup = postkey(&["setup", name, "--cloud", "custom", "--reach", "tenant-wide", "--sign-in", "app"]);
+        for (option, variable) in [
+            ("--login-url", "EMULATOR_AUTHORITY"),
+            ("--graph-url", "EMULATOR_GRAPH"),
+            ("--smtp-host", "EMULATOR_SMTP"),
+            ("--cloud-ca", "EMULATOR_CA"),
+            ("--tenant", "TENANT_ID"),
+            ("--mailbox", "SENDER"),
+            ("--admin-client-id", "ADMIN_CLIENT_ID"),
+        ] {
+            setup.args([option, self.variable(variable)?]);
+        }
+        setup.env("POSTKEY_ADMIN_CLIENT_SECRET", self.variable("ADMIN_CLIENT_SECRET")?);
+        setup.arg("--dir").arg(home.path()).stderr(Stdio::null());
+        Ok(setup)
+    }
+
+    /// How many requests the tenant has answered so far.
+    pub(crate) fn calls(&self, guardian: &Guardian) -> Outcome<usize> {
+        let address = format!("{}/calls", self.variable("EMULATOR_MANAGEMENT")?);
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--fail", "--show-error", "--max-time", "30", "--noproxy", "*", "--cacert"]);
+        let answer = output(guardian, curl.arg(self.variable("EMULATOR_CA")?).arg(&address))?;
+        let answer: serde_json::Value = serde_json::from_str(&answer).map_err(|e| format!("{address}: {e}"))?;
+        let list = answer.as_array().or_else(|| answer.get("value")?.as_array());
+        list.map(Vec::len).ok_or_else(|| format!("{address} answered no list"))
+    }
+}
+
+impl Drop for Emulator<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        self.guardian.forget_group(self.process.id());
+        let _ = &self.folder;
+    }
+}
