@@ -91,10 +91,10 @@ pub struct Application {
     #[serde(default, deserialize_with = "json::or_default")]
     pub required_resource_access: Vec<RequiredResource>,
     /// Client secrets, without their text.
-    #[serde(default, deserialize_with = "json::or_default")]
+    #[serde(default, deserialize_with = "json::with_key_id")]
     pub password_credentials: Vec<PasswordCredential>,
     /// Certificates.
-    #[serde(default, deserialize_with = "json::or_default")]
+    #[serde(default, deserialize_with = "json::with_key_id")]
     pub key_credentials: Vec<KeyCredential>,
     /// Labels.
     #[serde(default, deserialize_with = "json::or_default")]

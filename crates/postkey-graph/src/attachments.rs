@@ -5,6 +5,7 @@ use std::fmt;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use jiff::Timestamp;
+use postkey_base::CorrelationId;
 use reqwest::header::{CONTENT_RANGE, HeaderValue, LOCATION};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -159,6 +160,7 @@ pub async fn upload(
 ) -> Result<Option<String>, GraphError> {
     let (mailbox, total) = (mailbox.into(), content.len() as u64);
     // Every range moves forward, so this many answers are enough, and a few more for a server that steps back.
+    let mut latest = CorrelationId::random();
     for _ in 0..=2 * total.div_ceil(RANGE) {
         let (first, end) = (session.next, total.min(session.next + RANGE));
         let reply = match put(graph, &mailbox, session, content, first, end).await {
@@ -173,6 +175,7 @@ pub async fn upload(
             session.next = total;
             return Ok(attachment_id(&reply));
         }
+        latest = reply.client_request_id;
         let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         let next = next_expected(&body).unwrap_or(end);
         if next > total || (next == total && end == total) {
@@ -180,11 +183,7 @@ pub async fn upload(
         }
         session.next = next;
     }
-    Err(GraphError::Unreadable {
-        call: UPLOAD_RANGE,
-        client_request_id: postkey_base::CorrelationId::random(),
-        cause: Unreadable::GoesInCircles,
-    })
+    Err(GraphError::Unreadable { call: UPLOAD_RANGE, client_request_id: latest, cause: Unreadable::GoesInCircles })
 }
 
 /// Ends a session whose upload will not be finished.

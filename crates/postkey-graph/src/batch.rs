@@ -158,3 +158,49 @@ impl PartAnswer {
         pairs.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        applications, organization,
+        testing::{Say, Served},
+    };
+
+    #[tokio::test]
+    async fn each_part_has_an_answer_of_its_own_in_any_order() {
+        let answers = json!({ "responses": [
+            { "id": "2", "status": 429, "headers": { "Retry-After": "12" },
+              "body": { "error": { "code": "TooManyRequests", "message": "m" } } },
+            { "id": "1", "status": 200, "headers": { "x-ms-resource-unit": 1 }, "body": { "value": [] } },
+        ] });
+        let served = Served::start([Say::json(200, answers)]).await;
+        let mut batch = Batch::new();
+        let first = batch.add(organization::GET, &[], &[("$select", "id,displayName")], None).unwrap();
+        let second = batch.add(applications::GET, &["x y"], &[], None).unwrap();
+        let third = batch.add(applications::CREATE, &[], &[], Some(json!({ "displayName": "n" }))).unwrap();
+        let answers = batch.send(&served.graph).await.unwrap();
+        assert_eq!(answers.part::<Value>(first).unwrap(), json!({ "value": [] }));
+        assert_eq!(answers.part::<Value>(second).unwrap_err().retry_after(), Some(Duration::from_secs(12)));
+        assert!(answers.part::<Value>(third).unwrap_err().may_have_taken_effect(), "nobody knows");
+        assert_eq!(served.lines(), ["POST /v1.0/$batch"]);
+        assert_eq!(
+            served.seen()[0].json()["requests"],
+            json!([
+                { "id": "1", "method": "GET", "url": "/organization?$select=id%2CdisplayName" },
+                { "id": "2", "method": "GET", "url": "/applications/x%20y" },
+                { "id": "3", "method": "POST", "url": "/applications", "body": { "displayName": "n" },
+                  "headers": { "Content-Type": "application/json" } },
+            ])
+        );
+    }
+
+    #[test]
+    fn a_batch_takes_twenty_parts() {
+        let mut batch = Batch::new();
+        for _ in 0..MOST_PARTS {
+            batch.add(organization::GET, &[], &[], None).unwrap();
+        }
+        assert_eq!(batch.add(organization::GET, &[], &[], None), Err(BatchFull));
+    }
+}

@@ -128,6 +128,13 @@ impl Graph {
         &self.inner.pacer
     }
 
+    /// Waits between attempts are written down instead of waited.
+    #[cfg(test)]
+    pub(crate) fn skipping_waits(mut self, waits: Arc<std::sync::Mutex<Vec<Duration>>>) -> Self {
+        Arc::make_mut(&mut self.inner).waiting = Waiting::Skipped(waits);
+        self
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }

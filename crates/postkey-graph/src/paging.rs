@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use postkey_base::CorrelationId;
 use reqwest::header::HeaderMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -24,6 +25,8 @@ pub struct Pages<T> {
     mailbox: Option<String>,
     next: Option<String>,
     pages: usize,
+    /// Our id of the latest request, for whoever must explain a failure.
+    latest: CorrelationId,
     entries: PhantomData<fn() -> T>,
 }
 
@@ -40,7 +43,16 @@ impl<T: DeserializeOwned> Pages<T> {
     /// The list that begins with `first`. Not yet asked for.
     pub(crate) fn new(graph: &Graph, first: Request<'_>) -> Self {
         let (shape, headers, mailbox, url) = first.into_link();
-        Self { graph: graph.clone(), shape, headers, mailbox, next: Some(url), pages: 0, entries: PhantomData }
+        Self {
+            graph: graph.clone(),
+            shape,
+            headers,
+            mailbox,
+            next: Some(url),
+            pages: 0,
+            latest: CorrelationId::random(),
+            entries: PhantomData,
+        }
     }
 
     /// The next page, which may be empty; `None` after the last.
@@ -53,6 +65,7 @@ impl<T: DeserializeOwned> Pages<T> {
         // Links are checked before they are kept: only the caller's own first one comes here unchecked.
         let request = request.expect("the link lies within Graph");
         let reply = request.headers(&self.headers).send().await?;
+        self.latest = reply.client_request_id;
         let page: Page<T> = reply.json()?;
         self.pages += 1;
         if let Some(next) = page.next {
@@ -79,7 +92,7 @@ impl<T: DeserializeOwned> Pages<T> {
             if entries.len() > bound {
                 return Err(GraphError::Unreadable {
                     call: self.shape,
-                    client_request_id: postkey_base::CorrelationId::random(),
+                    client_request_id: self.latest,
                     cause: Unreadable::TooMany { limit: bound, of: "entries" },
                 });
             }

@@ -63,10 +63,10 @@ pub struct ServicePrincipal {
     #[serde(default, rename = "oauth2PermissionScopes", deserialize_with = "json::or_default")]
     pub scopes: Vec<DelegatedScope>,
     /// Client secrets that work in this tenant only.
-    #[serde(default, deserialize_with = "json::or_default")]
+    #[serde(default, deserialize_with = "json::with_key_id")]
     pub password_credentials: Vec<PasswordCredential>,
     /// Certificates that work in this tenant only.
-    #[serde(default, deserialize_with = "json::or_default")]
+    #[serde(default, deserialize_with = "json::with_key_id")]
     pub key_credentials: Vec<KeyCredential>,
     /// Labels.
     #[serde(default, deserialize_with = "json::or_default")]

@@ -65,7 +65,7 @@ impl CallShape {
 
     /// Whether the call is served by a mailbox, not by the directory.
     pub fn is_mail(&self) -> bool {
-        self.path.starts_with("/users/{mailbox}/")
+        self.path.starts_with("/users/{mailbox}/") || self.path.starts_with("{uploadUrl}")
     }
 }
 
