@@ -82,6 +82,9 @@ impl Store {
 
     /// Runs `work` in one transaction: its writes become durable together, when this returns `Ok`. It may run again when it
     /// met another transaction, so it must have no other effect. `operation` names it in errors: `setup.app_registered`.
+    ///
+    /// Where the whole future must be `Send` (a spawned task, a request handler), let the closure own what it uses, `async move`:
+    /// the compiler cannot yet prove it for borrowed captures.
     pub async fn transaction<T>(
         &self,
         operation: &'static str,
