@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    call::Graph,
     error::GraphError,
+    graph::Graph,
     paging::Pages,
     shape::{CallShape, Effect, Verb},
 };

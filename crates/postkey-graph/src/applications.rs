@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    call::Graph,
     credentials::{AddedPassword, KeyCredential, NewCertificate, NewSecret, PasswordCredential},
     error::{GraphError, Unreadable},
+    graph::Graph,
     json,
     paging::Pages,
     shape::{CallShape, Effect, Verb},

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
-    call::{Graph, Reply},
+    call::Reply,
     error::{GraphError, Unreadable},
+    graph::Graph,
     mailbox::Mailbox,
     messages::immutable,
     shape::{CallShape, Effect, Verb},

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     answer::Answer,
-    call::Graph,
     classify,
     error::{GraphError, Unreadable},
+    graph::Graph,
     shape::{CallShape, Effect, Verb},
     throttling,
 };

@@ -1,15 +1,11 @@
 //! Every request to Graph goes through here: token, correlation, deadline, pacing, what may be repeated and what not.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
-use postkey_base::{AccessToken, Clock, CorrelationId};
-use postkey_identity::{Cloud, Network, NetworkError, TokenSource};
+use postkey_base::{AccessToken, CorrelationId};
+use postkey_identity::NetworkError;
 use reqwest::{
     Method, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE},
@@ -21,8 +17,9 @@ use crate::{
     answer::Answer,
     classify,
     error::{GraphError, Unreadable},
-    shape::{CallShape, Edition, Effect, Verb, encode_into},
-    throttling::{self, MailboxLimits, Pacer},
+    graph::Graph,
+    shape::{CallShape, Effect, Verb, encode_into},
+    throttling,
 };
 
 /// Bytes that one request to the mail part of Graph may carry. The pages say 4 MB; the smaller reading is the safe one.
@@ -34,6 +31,8 @@ const READ_DEADLINE: Duration = Duration::from_secs(60);
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 /// Calls that carry up to 4 MB, which a slow line needs more than half a minute for, before Exchange starts to think.
 const SEND_DEADLINE: Duration = Duration::from_secs(120);
+/// A whole message of the largest size over a line that uploads as slowly as above.
+const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(600);
 /// Bytes of a JSON answer: a page of a thousand applications with all their credentials is far below it.
 const ANSWER_LIMIT: u64 = 64 * 1024 * 1024;
 /// Bytes of an answer that nobody reads, or of an error; the rest is cut off.
@@ -42,145 +41,6 @@ const ASIDE_LIMIT: u64 = 64 * 1024;
 const MOST_ATTEMPTS: u32 = 10;
 /// `client-request-id`, ours on every request.
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
-
-/// Graph, as one app or one signed-in person in one cloud. Cheap to clone; clones share the pacer.
-#[derive(Clone)]
-pub struct Graph {
-    inner: Arc<Inner>,
-}
-
-type MakeClient = dyn Fn() -> Option<reqwest::Client> + Send + Sync;
-
-#[derive(Clone)]
-struct Inner {
-    http: reqwest::Client,
-    fresh: Option<Arc<MakeClient>>,
-    v1: Url,
-    beta: Url,
-    tokens: Arc<dyn TokenSource>,
-    pacer: Pacer,
-    patience: Duration,
-    clock: Clock,
-    waiting: Waiting,
-}
-
-impl Graph {
-    /// Graph over `http`, which should not follow redirects. Without patience: see [`Graph::with_patience`].
-    pub fn new(http: reqwest::Client, cloud: Cloud, tokens: Arc<dyn TokenSource>) -> Self {
-        let inner = Inner {
-            http,
-            fresh: None,
-            beta: cloud.graph_beta(),
-            v1: cloud.graph,
-            tokens,
-            pacer: Pacer::new(MailboxLimits::DOCUMENTED),
-            patience: Duration::ZERO,
-            clock: Clock::real(),
-            waiting: Waiting::default(),
-        };
-        Self { inner: Arc::new(inner) }
-    }
-
-    /// Graph over a client of its own, and another one for every repetition after a 503, as Microsoft advises.
-    ///
-    /// # Errors
-    /// When no client can be built: CA file, TLS.
-    pub fn connect(network: &Network, cloud: Cloud, tokens: Arc<dyn TokenSource>) -> Result<Self, NetworkError> {
-        let http = network.http_client(&cloud)?;
-        let (network, profile) = (network.clone(), cloud.clone());
-        Ok(Self::new(http, cloud, tokens).with_fresh_connections(move || network.http_client(&profile).ok()))
-    }
-
-    /// Repeats what may be repeated as long as the waits add up to no more than this. Zero, the default, repeats
-    /// nothing: the caller sees every 429 and 503. Messages are never repeated.
-    #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        Arc::make_mut(&mut self.inner).patience = patience;
-        self
-    }
-
-    /// Where to get a client whose connections are new, used after a 503.
-    #[must_use]
-    pub fn with_fresh_connections(
-        mut self,
-        make: impl Fn() -> Option<reqwest::Client> + Send + Sync + 'static,
-    ) -> Self {
-        Arc::make_mut(&mut self.inner).fresh = Some(Arc::new(make));
-        self
-    }
-
-    /// Another pacer: one shared with further clients of the same app, or with limits the server has taught.
-    #[must_use]
-    pub fn with_pacer(mut self, pacer: Pacer) -> Self {
-        Arc::make_mut(&mut self.inner).pacer = pacer;
-        self
-    }
-
-    /// Another clock, for `Retry-After` as a date in answers without one.
-    #[must_use]
-    pub fn with_clock(mut self, clock: Clock) -> Self {
-        Arc::make_mut(&mut self.inner).clock = clock;
-        self
-    }
-
-    /// The gauges of this app's mailboxes.
-    pub fn pacer(&self) -> &Pacer {
-        &self.inner.pacer
-    }
-
-    /// Waits between attempts are written down instead of waited.
-    #[cfg(test)]
-    pub(crate) fn skipping_waits(mut self, waits: Arc<std::sync::Mutex<Vec<Duration>>>) -> Self {
-        Arc::make_mut(&mut self.inner).waiting = Waiting::Skipped(waits);
-        self
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        self.inner.clock.now()
-    }
-
-    /// Begins a request of this shape, with the values of its path.
-    pub(crate) fn call<'a>(&'a self, shape: CallShape, values: &[&str]) -> Request<'a> {
-        let base = match shape.edition {
-            Edition::V1 => &self.inner.v1,
-            Edition::Beta => &self.inner.beta,
-        };
-        let mut url = base.clone();
-        url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), shape.path_with(values)));
-        let mailbox = shape.is_mail().then(|| values.first().map(|&mailbox| mailbox.to_owned())).flatten();
-        Request::new(self, shape, url, mailbox)
-    }
-
-    /// The same for a link that Graph gave. One that leads elsewhere is refused: our token would go with it.
-    pub(crate) fn call_link<'a>(
-        &'a self,
-        shape: CallShape,
-        link: &str,
-        mailbox: Option<String>,
-    ) -> Result<Request<'a>, Unreadable> {
-        match Url::parse(link) {
-            Ok(url) if url.origin() == self.inner.v1.origin() => Ok(Request::new(self, shape, url, mailbox)),
-            Ok(url) => Err(Unreadable::LeavesGraph { host: url.host_str().unwrap_or("nowhere").to_owned() }),
-            Err(_) => Err(Unreadable::LeavesGraph { host: "nowhere".into() }),
-        }
-    }
-
-    /// The same for an address that carries its own authorization: our token stays here.
-    pub(crate) fn call_elsewhere<'a>(&'a self, shape: CallShape, url: Url, mailbox: String) -> Request<'a> {
-        Request { authorized: false, ..Request::new(self, shape, url, Some(mailbox)) }
-    }
-
-    /// Whether content may go to this address: only over TLS, except where Graph itself is plain (a test's loopback).
-    pub(crate) fn trusts_scheme_of(&self, url: &Url) -> bool {
-        url.scheme() == "https" || url.scheme() == self.inner.v1.scheme()
-    }
-}
-
-impl std::fmt::Debug for Graph {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Graph").field("at", &self.inner.v1.as_str()).field("patience", &self.inner.patience).finish()
-    }
-}
 
 /// A request being put together.
 pub(crate) struct Request<'a> {
@@ -208,7 +68,7 @@ pub(crate) struct Reply {
 }
 
 impl<'a> Request<'a> {
-    fn new(graph: &'a Graph, shape: CallShape, url: Url, mailbox: Option<String>) -> Self {
+    pub(crate) fn new(graph: &'a Graph, shape: CallShape, url: Url, mailbox: Option<String>) -> Self {
         Self {
             graph,
             shape,
@@ -221,6 +81,12 @@ impl<'a> Request<'a> {
             reads_body: true,
             answer_limit: ANSWER_LIMIT,
         }
+    }
+
+    /// Without our token: the address carries an authorization of its own.
+    pub(crate) fn unauthorized(mut self) -> Self {
+        self.authorized = false;
+        self
     }
 
     /// One query option. Blanks as %20: a plus sign is data to OData.
@@ -455,6 +321,7 @@ impl<'a> Request<'a> {
         match self.shape.effect {
             Effect::Sends => SEND_DEADLINE,
             _ if self.body.as_ref().is_some_and(|body| body.len() > 64 * 1024) => SEND_DEADLINE,
+            Effect::Reads if self.answer_limit > ANSWER_LIMIT => DOWNLOAD_DEADLINE,
             Effect::Reads => READ_DEADLINE,
             Effect::Settles | Effect::Adds => WRITE_DEADLINE,
         }
@@ -547,33 +414,6 @@ async fn read(mut response: Response, limit: u64) -> (Bytes, Ended) {
             Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > limit => return (body.freeze(), Ended::TooLong),
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Err(error) => return (body.freeze(), Ended::Broken(error)),
-        }
-    }
-}
-
-/// How time passes between attempts: really, or for tests not at all but written down.
-#[derive(Clone, Default)]
-enum Waiting {
-    #[default]
-    Real,
-    #[cfg(test)]
-    Skipped(Arc<std::sync::Mutex<Vec<Duration>>>),
-}
-
-impl Waiting {
-    async fn wait(&self, wait: Duration) {
-        match self {
-            Self::Real => tokio::time::sleep(wait).await,
-            #[cfg(test)]
-            Self::Skipped(waits) => waits.lock().unwrap().push(wait),
-        }
-    }
-
-    fn now(&self) -> Instant {
-        match self {
-            Self::Real => Instant::now(),
-            #[cfg(test)]
-            Self::Skipped(waits) => Instant::now() + waits.lock().unwrap().iter().sum::<Duration>(),
         }
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    call::Graph,
     error::GraphError,
+    graph::Graph,
     json,
     paging::Pages,
     shape::{CallShape, Effect, Verb},

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::Graph,
     error::GraphError,
+    graph::Graph,
     json,
     mailbox::Mailbox,
     messages::immutable,

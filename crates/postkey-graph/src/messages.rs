@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use crate::{
     attachments::FileAttachment,
-    call::{Graph, Request},
+    call::Request,
     error::GraphError,
     folders::Folder,
+    graph::Graph,
     json,
     mailbox::Mailbox,
     paging::Pages,

@@ -4,8 +4,8 @@ use postkey_base::TenantId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::Graph,
     error::{GraphError, Unreadable},
+    graph::Graph,
     json,
     shape::{CallShape, Effect, Verb},
 };

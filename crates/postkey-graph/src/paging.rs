@@ -7,8 +7,9 @@ use reqwest::header::HeaderMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    call::{Graph, Request},
+    call::Request,
     error::{GraphError, Unreadable},
+    graph::Graph,
     json,
     shape::CallShape,
 };

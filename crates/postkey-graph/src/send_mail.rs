@@ -8,8 +8,9 @@ use postkey_base::CorrelationId;
 use serde_json::json;
 
 use crate::{
-    call::{Graph, REQUEST_LIMIT, Reply},
+    call::{REQUEST_LIMIT, Reply},
     error::GraphError,
+    graph::Graph,
     mailbox::Mailbox,
     messages::OutgoingMessage,
     shape::{CallShape, Effect, Verb},

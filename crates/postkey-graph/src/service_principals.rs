@@ -6,9 +6,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    call::Graph,
     credentials::{KeyCredential, PasswordCredential},
     error::GraphError,
+    graph::Graph,
     json,
     paging::Pages,
     shape::{CallShape, Effect, Verb},

@@ -6,8 +6,8 @@ use postkey_base::{ClientId, KeyId, ServicePrincipalId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::Graph,
     error::GraphError,
+    graph::Graph,
     json,
     paging::Pages,
     shape::{CallShape, Effect, Verb},

@@ -16,7 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::call::Graph;
+use crate::graph::Graph;
 
 /// One answer of the script.
 #[derive(Clone)]

@@ -4,8 +4,8 @@ use postkey_base::UserObjectId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::Graph,
     error::GraphError,
+    graph::Graph,
     json,
     mailbox::Mailbox,
     shape::{CallShape, Effect, Verb},

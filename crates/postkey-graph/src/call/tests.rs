@@ -1,3 +1,6 @@
+use std::sync::Arc;
+
+use postkey_identity::{Cloud, TokenSource};
 use serde_json::json;
 
 use super::*;
