@@ -86,7 +86,7 @@ pub async fn grant(
     graph.call(GRANT, &[&api.to_string()]).json(&body).expect(&[201]).send().await?.json()
 }
 
-/// Grants `role` unless it is granted already: one or two calls, and safe to repeat.
+/// Grants `role` unless it is granted already: up to three calls, and safe to repeat.
 ///
 /// # Errors
 /// As [`list`] and [`grant`].
