@@ -58,7 +58,10 @@ def wrong_tenant():
         answer = confidential(CLIENT_SECRET, authority=nowhere).acquire_token_for_client([GRAPH_DEFAULT])
     except ValueError as refused:
         answer = str(refused)
-    check("an unknown tenant is refused with 90002", "90002" in str(answer), answer)
+    check("MSAL finds no configuration for an unknown tenant", "authority configuration" in str(answer), answer)
+    answer = requests.get(f"{nowhere}/v2.0/.well-known/openid-configuration", timeout=30)
+    codes = answer.json().get("error_codes")
+    check("since discovery refuses it with 90002", (answer.status_code, codes) == (400, [90002]), answer.text)
 
 
 def by_certificate():

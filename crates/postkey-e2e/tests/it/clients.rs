@@ -81,7 +81,7 @@ fn scripts() -> PathBuf {
 }
 
 /// A path that `cargo xtask test` prepared.
-fn brought(variable: &str) -> PathBuf {
+pub(crate) fn brought(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable);
     path.map(PathBuf::from).unwrap_or_else(|| panic!("{variable} is not set: the clients come with `cargo xtask test`"))
 }
