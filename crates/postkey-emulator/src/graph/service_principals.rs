@@ -14,7 +14,12 @@ use super::{
     permissions::only_owned_by,
     shape::{self, Kind, Property, TEXTS, THINGS, firm, open, shown},
 };
-use crate::directory::{Application, ClientSecret, MICROSOFT_TENANT_ID, OwnCredentials, ServicePrincipal};
+use crate::{
+    directory::{
+        Application, ClientSecret, EXCHANGE_APP_ID, GRAPH_APP_ID, MICROSOFT_TENANT_ID, OwnCredentials, ServicePrincipal,
+    },
+    permissions,
+};
 
 pub(crate) const SERVICE_PRINCIPAL: Resource = Resource {
     entity: "servicePrincipal",
@@ -32,7 +37,6 @@ pub(crate) const SERVICE_PRINCIPAL: Resource = Resource {
         "appRoleAssignmentRequired",
         "appRoles",
         "createdByAppId",
-        "createdDateTime",
         "customSecurityAttributes",
         "description",
         "disabledByMicrosoftStatus",
@@ -195,8 +199,12 @@ pub(crate) fn create(call: &mut Call<'_>) -> Answer {
             ),
         ));
     }
-    let app = backing_application(call, app_id)?;
-    let mut principal = instance(&app, call.now);
+    let mut principal = match app_id {
+        // Microsoft's own APIs, for a tenant that lacks them.
+        EXCHANGE_APP_ID => permissions::exchange_principal(call.now),
+        GRAPH_APP_ID => permissions::graph_principal(call.now),
+        _ => instance(&backing_application(call, app_id)?, call.now),
+    };
     principal.visible_from = call.world.replicated_from();
     principal.owners = vec![call.caller.user.unwrap_or(call.caller.service_principal)];
     change(&mut principal, &body);
@@ -334,20 +342,20 @@ fn show(call: &Call<'_>, principal: &ServicePrincipal, options: &Options, with_k
         .tenants
         .iter()
         .find(|tenant| tenant.directory.application_by_app_id(principal.app_id).is_some())
-        .map(|tenant| (tenant.id, tenant.display_name.clone()));
+        .map(|tenant| tenant.id);
     let none = OwnCredentials::default();
     let own = call.directory().service_principal_credentials.get(&principal.id).unwrap_or(&none);
     let secrets: Vec<&ClientSecret> = own.secrets.iter().filter(|secret| secret.accepted_from <= call.now).collect();
-    let (owner, publisher) = home.unwrap_or((MICROSOFT_TENANT_ID, "Microsoft Services".to_owned()));
+    let owner = home.unwrap_or(MICROSOFT_TENANT_ID);
     let bare = json!({
         "id": principal.id, "deletedDateTime": null, "accountEnabled": principal.account_enabled,
         "alternativeNames": [], "appDisplayName": principal.display_name, "appDescription": null,
         "appId": principal.app_id, "applicationTemplateId": null, "appOwnerOrganizationId": owner,
         "appRoleAssignmentRequired": principal.app_role_assignment_required, "createdByAppId": null,
-        "createdDateTime": principal.created, "description": null, "disabledByMicrosoftStatus": null,
+        "description": null, "disabledByMicrosoftStatus": null,
         "displayName": principal.display_name, "homepage": null, "isDisabled": null, "loginUrl": null, "logoutUrl": null,
         "notes": null, "notificationEmailAddresses": [], "preferredSingleSignOnMode": null,
-        "preferredTokenSigningKeyThumbprint": null, "publisherName": publisher, "replyUrls": [],
+        "preferredTokenSigningKeyThumbprint": null, "replyUrls": [],
         "servicePrincipalNames": [principal.app_id], "servicePrincipalType": "Application", "signInAudience": "AzureADMyOrg",
         "tags": [], "tokenEncryptionKeyId": null, "samlSingleSignOnSettings": null, "addIns": [],
         "appRoles": principal.app_roles,

@@ -1,6 +1,8 @@
 //! What the directory's rooms do, seen from Graph's door: one world, requests as a client writes them.
 
 mod applications;
+#[path = "../../tests/it/contract.rs"]
+mod contract;
 mod directory;
 mod grants;
 mod queries;
@@ -197,6 +199,9 @@ impl Bench {
             Body::Empty => Value::Null,
             Body::Raw { bytes, .. } => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
         };
+        if version == "v1.0" {
+            contract::check(method, &request.path.join("/"), status, Some(&body).filter(|body| !body.is_null()));
+        }
         Seen { status, body, headers }
     }
 

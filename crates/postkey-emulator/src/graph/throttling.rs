@@ -86,7 +86,9 @@ impl Window {
         }
         let oldest = self.events.front().map_or(now, |(at, _)| *at);
         let wait = window - now.duration_since(oldest);
-        Err(u64::try_from(wait.as_secs()).unwrap_or(0).max(1))
+        // Rounded up: whoever waits so long is let in.
+        let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
+        Err(u64::try_from(seconds).unwrap_or(0).max(1))
     }
 }
 
