@@ -61,11 +61,7 @@ pub(crate) fn judge(answer: &Answer, context: &RequestContext, presented: Presen
         (status, None) => TokenError::UnexpectedAnswer {
             host: host_of(&context.cloud.login),
             status,
-            problem: if answer.body.trim_ascii_start().starts_with(b"<") {
-                "it is a web page: a proxy or portal may have answered in Entra's place"
-            } else {
-                "it is not the JSON of an OAuth error"
-            },
+            problem: not_json(&answer.body).unwrap_or("it is not the JSON of an OAuth error"),
         },
     }
 }
@@ -91,6 +87,13 @@ fn read(answer: &Answer, context: &RequestContext) -> Option<Refusal> {
         retry_after: answer.retry_after,
         skew: answer.skew,
     })
+}
+
+/// What an answer is that is no JSON.
+pub(crate) fn not_json(body: &[u8]) -> Option<&'static str> {
+    body.trim_ascii_start()
+        .starts_with(b"<")
+        .then_some("it is a web page: a proxy or portal may have answered in Entra's place")
 }
 
 /// Reads an error that came to the redirect URI.
@@ -252,3 +255,6 @@ fn person(refusal: Box<Refusal>) -> TokenError {
     };
     TokenError::NeedsSignIn { reason, refusal }
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,12 @@ impl TokenEndpoint {
         Token::read(&answer.body, asked_at, &form.context, form.nonce.as_deref())
     }
 
+    /// Reads what the login host shows to anybody.
+    pub(crate) async fn read(&self, url: Url, context: RequestContext) -> Result<Answer, TokenError> {
+        let presented = Presented::default();
+        self.exchange(&Form { url, context, fields: Vec::new(), repeatable: true, presented, nonce: None }).await
+    }
+
     /// Sends the form, once more where that does no harm, and hands back a 200 answer.
     pub(crate) async fn exchange(&self, form: &Form) -> Result<Answer, TokenError> {
         let first = self.attempt(form).await;
@@ -144,21 +150,25 @@ impl TokenEndpoint {
     }
 
     async fn send(&self, form: &Form) -> Result<Answer, NetworkError> {
-        let host = host_of(&form.url);
-        let failed = |error| NetworkError::of_request(&host, REQUEST_TIMEOUT, error);
+        if form.fields.is_empty() {
+            return self.receive(&form.url, self.http.get(form.url.clone())).await;
+        }
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form.fields.iter().map(|(name, value)| (name, value.as_str())))
             .finish();
+        let request = self.http.post(form.url.clone()).header("Content-Type", "application/x-www-form-urlencoded");
+        self.receive(&form.url, request.body(body)).await
+    }
+
+    async fn receive(&self, url: &Url, request: reqwest::RequestBuilder) -> Result<Answer, NetworkError> {
+        let host = host_of(url);
+        let failed = |error| NetworkError::of_request(&host, REQUEST_TIMEOUT, error);
         let correlation = CorrelationId::random();
-        let mut response = self
-            .http
-            .post(form.url.clone())
-            .header("Content-Type", "application/x-www-form-urlencoded")
+        let mut response = request
             .header("Accept", "application/json")
             .header("client-request-id", correlation.to_string())
             .header("return-client-request-id", "true")
             .timeout(REQUEST_TIMEOUT)
-            .body(body)
             .send()
             .await
             .map_err(failed)?;

@@ -12,8 +12,11 @@ mod client_credentials;
 pub mod cloud;
 pub mod credential;
 pub mod device_code;
+mod discovery;
 pub mod endpoint;
 pub mod error;
+#[cfg(test)]
+mod loopback;
 pub mod network;
 pub mod portal;
 mod refresh_token;
@@ -22,12 +25,16 @@ mod remedy;
 pub mod scope;
 pub mod source;
 pub mod tenant;
+#[cfg(test)]
+mod tests;
 pub mod token;
 pub mod tunnel;
 
+pub use assertion::{AssertionStyle, ProofIssuer, proof_of_possession};
 pub use authorization_code::{AuthorizationCode, AuthorizationParameters, AuthorizationRequest, Prompt, RedirectUri};
 pub use cache::{Freshness, TokenCache, TokenKey};
 pub use certificate::{Certificate, CertificateError, KeySize};
+pub use claims::AccessClaims;
 pub use cloud::{Cloud, CloudError, CloudName, CustomCloud, HostPort};
 pub use credential::{ClientCredential, CredentialError};
 pub use device_code::DeviceCode;

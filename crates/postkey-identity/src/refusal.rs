@@ -18,6 +18,8 @@ pub enum Grant {
     RefreshToken,
     /// A user's sign-in on another device.
     DeviceCode,
+    /// None: the tenant's public description was asked for.
+    Discovery,
 }
 
 /// What was asked, where, for whom.

@@ -13,6 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 
 use crate::{
+    answer::not_json,
     cloud::{Cloud, CloudName},
     error::TokenError,
     refusal::RequestContext,
@@ -125,7 +126,7 @@ impl Token {
     ) -> Result<Self, TokenError> {
         let bad = |problem| context.unexpected(200, problem);
         let body: Body = serde_json::from_slice(body)
-            .map_err(|_| bad("a success without token_type, expires_in and access_token"))?;
+            .map_err(|_| bad(not_json(body).unwrap_or("a success without token_type, expires_in and access_token")))?;
         if !body.token_type.eq_ignore_ascii_case("Bearer") {
             return Err(bad("the token is no bearer token"));
         }

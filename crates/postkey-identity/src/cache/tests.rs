@@ -18,7 +18,7 @@ impl Turned {
 
     fn by(&self, seconds: i64) {
         let mut now = self.0.lock().unwrap();
-        *now = *now + SignedDuration::from_secs(seconds);
+        *now += SignedDuration::from_secs(seconds);
     }
 }
 
