@@ -351,6 +351,17 @@ impl Transaction {
         self.fetch_all("credentials", "id", query).await?.into_iter().map(Credential::try_from).collect()
     }
 
+    /// All credentials of all apps, retired ones included, oldest first.
+    pub async fn all_credentials(&mut self) -> Result<Vec<Credential>, StoreError> {
+        let query = sqlx::query(
+            "-- credential.list_all
+             SELECT id, app_id, nonce, display_name, kind, key_id, hint, thumbprint, certificate, assertion_file,
+                    starts_at, ends_at, state, created_at, minted_at, verified_at, retired_at
+             FROM credentials ORDER BY created_at, id",
+        );
+        self.fetch_all("credentials", "id", query).await?.into_iter().map(Credential::try_from).collect()
+    }
+
     /// What an app authenticates with: the newest that was verified and not retired, whatever came after it and failed.
     pub async fn current_credential(&mut self, app: LocalAppId) -> Result<Option<Credential>, StoreError> {
         let query = sqlx::query(
@@ -420,6 +431,7 @@ impl Store {
         read credential(id: LocalCredentialId) -> Option<Credential>;
         read credential_by_nonce(app: LocalAppId, nonce: &str) -> Option<Credential>;
         read credentials(app: LocalAppId) -> Vec<Credential>;
+        read all_credentials() -> Vec<Credential>;
         read current_credential(app: LocalAppId) -> Option<Credential>;
         read open_credential(id: LocalCredentialId) -> Opened;
     }

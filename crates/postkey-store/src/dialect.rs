@@ -94,28 +94,34 @@ impl Dialect {
             make_file_if_missing(path)?;
             check_header(path, location)?;
         }
-        let connect = async {
-            let mut connection =
-                AnyConnection::connect_with(&connect_options(location, "ro")?).await.map_err(classify)?;
-            if self == Self::Sqlite {
-                let wait = format!("PRAGMA busy_timeout = {}", options.patience.as_millis());
-                connection.execute(AssertSqlSafe(wait)).await.map_err(classify)?;
-            }
-            Ok::<_, StoreError>(connection)
-        };
+        let connect = async { AnyConnection::connect_with(&connect_options(location)?).await.map_err(classify) };
         let mut connection = match tokio::time::timeout(CONNECT_DEADLINE, connect).await {
             Ok(connection) => connection?,
             Err(_) => return Err(classify(io::Error::from(io::ErrorKind::TimedOut).into())),
         };
-        if let Location::Sqlite(path) = location
-            && fs::metadata(path).is_ok_and(|file| file.len() <= QUICK_CHECK_BYTES)
-        {
-            quick_check(&mut connection, location).await?;
-        }
-        migrate::inspect(&mut connection, self, location, keys).await?;
-        // A connection that was only read from has nothing to lose when closing fails.
+        let outcome = self.inspect_through(&mut connection, location, keys, options).await;
+        // Closed whatever was found: SQLite then removes the files it keeps beside an open database.
         let _ = connection.close().await;
-        Ok(())
+        outcome
+    }
+
+    async fn inspect_through(
+        self,
+        connection: &mut AnyConnection,
+        location: &Location,
+        keys: &MasterKeys,
+        options: &Options,
+    ) -> Result<(), StoreError> {
+        if let Location::Sqlite(path) = location {
+            // Not opened read-only: such a connection leaves an empty write-ahead log behind.
+            let settings = format!("PRAGMA query_only = ON; PRAGMA busy_timeout = {}", options.patience.as_millis());
+            let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await;
+            done.map_err(|error| self.classify(location, "store.open", error))?;
+            if fs::metadata(path).is_ok_and(|file| file.len() <= QUICK_CHECK_BYTES) {
+                quick_check(connection, location).await?;
+            }
+        }
+        migrate::inspect(connection, self, location, keys).await
     }
 
     pub(crate) fn pool(self, location: &Location, options: &Options) -> Result<AnyPool, StoreError> {
@@ -154,7 +160,7 @@ impl Dialect {
                     Ok(())
                 })
             });
-        Ok(pool.connect_lazy_with(connect_options(location, "rw")?))
+        Ok(pool.connect_lazy_with(connect_options(location)?))
     }
 
     pub(crate) fn classify_write(
@@ -185,6 +191,7 @@ impl Dialect {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
+            | sqlx::Error::Configuration(_)
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => return StoreError::Unreachable { location, cause: error.into() },
             _ => return StoreError::Query { operation, cause: error.into() },
@@ -215,7 +222,7 @@ fn classify_sqlite(location: Location, operation: &'static str, code: i32, error
             StoreError::NotWritable { path, cause: io::Error::other(finding) }
         }
         // IOERR
-        (10, _) => StoreError::Unreachable { location, cause: error.into() },
+        (10, _) => StoreError::DiskFailed { location, cause: error.into() },
         _ => StoreError::Query { operation, cause: error.into() },
     }
 }
@@ -251,7 +258,7 @@ pub(crate) async fn quick_check(connection: &mut AnyConnection, location: &Locat
     if finding == "ok" { Ok(()) } else { Err(StoreError::Damaged { location: location.clone(), finding }) }
 }
 
-fn connect_options(location: &Location, mode: &str) -> Result<AnyConnectOptions, StoreError> {
+fn connect_options(location: &Location) -> Result<AnyConnectOptions, StoreError> {
     let url = match location {
         Location::Postgres(url) => url.expose().to_owned(),
         Location::Sqlite(path) => {
@@ -259,7 +266,7 @@ fn connect_options(location: &Location, mode: &str) -> Result<AnyConnectOptions,
             // Absolute and without `..`, or a part of the path would be read as the host of a URL.
             let path = path.canonicalize().map_err(unusable)?;
             let text = path.to_str().ok_or_else(|| unusable(io::Error::other("the path is not UTF-8")))?;
-            format!("sqlite://{}?mode={mode}", percent_encoded(text))
+            format!("sqlite://{}?mode=rw", percent_encoded(text))
         }
     };
     url.parse().map_err(|error| Dialect::of(location).classify(location, "store.open", error))
@@ -320,3 +327,51 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// No statement of ours takes a tenth of it.
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use postkey_base::Diagnose;
+
+    use super::*;
+
+    #[test]
+    fn what_a_database_says_is_told_by_its_code_not_its_text() {
+        let error = || sqlx::Error::Protocol("any".into());
+        let location = || Location::Sqlite("x.db".into());
+        for (code, wanted) in [
+            (5, "store.locked"),
+            (517, "store.locked"),
+            (13, "store.disk_full"),
+            (4874, "store.disk_full"),
+            (778, "store.disk_failed"),
+            (266, "store.disk_failed"),
+            (11, "store.damaged"),
+            (267, "store.damaged"),
+            (26, "store.damaged"),
+            (8, "store.not_writable"),
+            (14, "store.not_writable"),
+            (1, "store.query"),
+        ] {
+            assert_eq!(classify_sqlite(location(), "test", code, error()).code(), wanted, "{code}");
+        }
+        for (code, wanted) in [
+            ("53100", "store.disk_full"),
+            ("53300", "store.unreachable"),
+            ("57P01", "store.unreachable"),
+            ("57014", "store.locked"),
+            ("55P03", "store.locked"),
+            ("08006", "store.unreachable"),
+            ("28P01", "store.refused"),
+            ("3D000", "store.refused"),
+            ("42501", "store.refused"),
+            ("25006", "store.refused"),
+            ("40001", "store.contended"),
+            ("40P01", "store.contended"),
+            ("XX001", "store.damaged"),
+            ("42601", "store.query"),
+            ("", "store.query"),
+        ] {
+            assert_eq!(classify_postgres(location(), "test", code, error()).code(), wanted, "{code}");
+        }
+    }
+}

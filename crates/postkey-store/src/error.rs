@@ -66,6 +66,15 @@ pub enum StoreError {
         #[source]
         cause: Cause,
     },
+    /// The disk failed to read or write, or a quota is used up: SQLite does not tell them apart.
+    #[error("the disk did not read or write the store at {location}")]
+    DiskFailed {
+        /// Which store.
+        location: Location,
+        /// What the database said.
+        #[source]
+        cause: Cause,
+    },
     /// The file or its folder may not be written.
     #[error("the store at {} cannot be written", path.display())]
     NotWritable {
@@ -204,6 +213,7 @@ impl Diagnose for StoreError {
             Self::Foreign { .. } => "store.foreign",
             Self::NewerSchema { .. } => "store.newer_schema",
             Self::DiskFull { .. } => "store.disk_full",
+            Self::DiskFailed { .. } => "store.disk_failed",
             Self::NotWritable { .. } => "store.not_writable",
             Self::Locked { .. } => "store.locked",
             Self::Unreachable { .. } => "store.unreachable",
@@ -245,6 +255,10 @@ impl Diagnose for StoreError {
                     "Free some space where {location} lies (`df -h`), then try again. What was stored before is intact."
                 )
             }
+            Self::DiskFailed { location, .. } => format!(
+                "See whether a quota is used up where {location} lies (`quota`, `ulimit -f`), and whether the kernel reports \
+                 errors of the disk (`dmesg`)."
+            ),
             Self::NotWritable { path, .. } => format!(
                 "Let the user that runs postkey own and write {}, or choose another data folder.",
                 path.display()
@@ -277,9 +291,11 @@ impl Diagnose for StoreError {
     fn who(&self) -> Who {
         match self {
             Self::Key(error) => error.who(),
-            Self::DiskFull { .. } | Self::NotWritable { .. } | Self::Unreachable { .. } | Self::Refused { .. } => {
-                Who::NetworkAdministrator
-            }
+            Self::DiskFull { .. }
+            | Self::DiskFailed { .. }
+            | Self::NotWritable { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. } => Who::NetworkAdministrator,
             Self::LeaseLost { .. } | Self::Contended { .. } => Who::Wait,
             Self::Query { .. } => Who::Postkey,
             _ => Who::You,

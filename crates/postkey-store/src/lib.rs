@@ -35,7 +35,7 @@ pub use intents::{Intent, IntentId, IntentResult, NewIntent};
 pub use leases::Lease;
 pub use location::{BadLocation, Location, PostgresUrl};
 pub use master_key::{KeyError, KeySource, MasterKeys};
-pub use reseal::{Progress, Rotated, rotate_master_key};
+pub use reseal::{Progress, Rotated, reseal, rotate_master_key};
 pub use row::UnknownWord;
 pub use senders::{Missing, Reach, RoutePreference, Sender, SenderId, SenderValues, Stage};
 pub use setup_runs::SetupRun;

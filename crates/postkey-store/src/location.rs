@@ -45,6 +45,7 @@ impl FromStr for Location {
         }
         match text.split_once("://") {
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(PostgresUrl(Zeroizing::new(text.to_owned())))),
+            Some(("sqlite" | "file", "")) => Err(BadLocation::Empty),
             Some(("sqlite" | "file", path)) => Ok(Self::Sqlite(PathBuf::from(path))),
             Some((scheme, _)) => Err(BadLocation::Scheme(scheme.to_owned())),
             None => Ok(Self::Sqlite(PathBuf::from(text))),
@@ -68,15 +69,16 @@ impl From<PathBuf> for Location {
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("postgres", ""));
         // Parameters may hold a password too (`?password=`): nothing after the question mark is shown.
-        let shown = self.0.split(['?', '#']).next().unwrap_or_default();
+        let (shown, hidden) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
         match shown.rsplit_once('@') {
-            Some((before, host)) => {
-                let (scheme, credentials) = before.split_once("://").unwrap_or(("postgres", before));
-                let user = credentials.split(':').next().unwrap_or_default();
-                write!(f, "{scheme}://{user}@{host}")
+            Some((credentials, host)) => {
+                write!(f, "{scheme}://{}@{host}", credentials.split(':').next().unwrap_or_default())
             }
-            None => f.write_str(shown),
+            // An unencoded question mark in a password: nobody can say where the host begins.
+            None if hidden.contains('@') => write!(f, "{scheme}://…"),
+            None => write!(f, "{scheme}://{shown}"),
         }
     }
 }
@@ -114,6 +116,8 @@ mod tests {
             ("postgres://postkey:hush@db.contoso.example/postkey", Ok("postgres://postkey@db.contoso.example/postkey")),
             ("postgres://postkey:hu@sh@db/postkey?password=hush", Ok("postgres://postkey@db/postkey")),
             ("postgresql:///postkey?user=a&password=hush", Ok("postgresql:///postkey")),
+            ("postgres://postkey:pa?hush@db/postkey", Ok("postgres://…")),
+            ("sqlite://", Err(BadLocation::Empty)),
             ("mysql://root:hush@db/x", Err(BadLocation::Scheme("mysql".into()))),
             ("  ", Err(BadLocation::Empty)),
         ] {

@@ -143,3 +143,14 @@ const SELECT_SCHEMA: &str = "-- schema_version.find
 
 const SELECT_CHECKS: &str = "-- key_check.list
      SELECT version, sealed FROM key_checks ORDER BY version";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_numbered_without_gaps() {
+        let numbers: Vec<_> = MIGRATIONS.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, (1..=newest()).collect::<Vec<_>>());
+    }
+}

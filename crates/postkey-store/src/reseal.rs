@@ -32,7 +32,7 @@ pub struct Rotated {
 pub async fn rotate_master_key(
     store: &Store,
     path: &Path,
-    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Rotated, StoreError> {
     let _only_us = lock(path, store)?;
     let mut keys = MasterKeys::load(KeySource::File(path.to_owned()))?;
@@ -41,13 +41,29 @@ pub async fn rotate_master_key(
         keys = keys.with_new_version();
         keys.replace_file(path)?;
     }
-    store.shared.use_keys(keys.clone());
-    store.add_key_check(&keys).await?;
+    let rotated = reseal(store, &keys, progress).await?;
+    if rotated.finished {
+        let keys = keys.only_newest();
+        keys.replace_file(path)?;
+        store.shared.use_keys(keys);
+    }
+    Ok(rotated)
+}
 
+/// Seals every value with the newest version of `keys`: what is left of a rotation where the key comes from the environment
+/// or from systemd, and a person has added the new version. When it is finished, the old versions may go.
+pub async fn reseal(
+    store: &Store,
+    keys: &MasterKeys,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Rotated, StoreError> {
+    store.verify_keys(keys).await?;
+    store.save_key_check(keys).await?;
+    store.shared.use_keys(keys.clone());
     let (version, mut resealed) = (keys.newest(), 0);
     for column in SEALED_COLUMNS {
         loop {
-            let Some(done) = store.reseal_batch(column, &keys, resealed, &mut progress).await? else {
+            let Some(done) = store.reseal_batch(column, keys, resealed, &mut progress).await? else {
                 return Ok(Rotated { version, resealed, finished: false });
             };
             resealed += done;
@@ -56,11 +72,7 @@ pub async fn rotate_master_key(
             }
         }
     }
-
     store.drop_old_key_checks(version).await?;
-    let keys = keys.only_newest();
-    keys.replace_file(path)?;
-    store.shared.use_keys(keys);
     Ok(Rotated { version, resealed, finished: true })
 }
 
@@ -131,10 +143,6 @@ impl Transaction {
         }
     }
 
-    pub(crate) async fn add_key_check(&mut self, keys: &MasterKeys) -> Result<(), StoreError> {
-        self.save_key_check(keys).await
-    }
-
     pub(crate) async fn verify_keys(&mut self, keys: &MasterKeys) -> Result<(), StoreError> {
         for (version, sealed) in self.key_checks().await? {
             crate::migrate::verify_key(self.location(), keys, version, &sealed)?;
@@ -160,7 +168,7 @@ impl Transaction {
 
 impl Store {
     delegate! {
-        write add_key_check(keys: &MasterKeys) -> ();
+        write save_key_check(keys: &MasterKeys) -> ();
         read verify_keys(keys: &MasterKeys) -> ();
         write drop_old_key_checks(version: u32) -> ();
     }

@@ -10,7 +10,7 @@ use postkey_base::Clock;
 use sqlx::AnyPool;
 
 use crate::{
-    Location, MasterKeys, StoreError, Transaction,
+    KeyError, KeySource, Location, MasterKeys, StoreError, Transaction,
     dialect::{Access, Dialect},
     migrate,
 };
@@ -80,6 +80,26 @@ impl Store {
         }
     }
 
+    /// [`Store::open`] with the key of `source`; a key file that is missing is made first, if the store is new.
+    ///
+    /// A store that exists and whose key file is missing stays as it is: the key that was made is removed again and the
+    /// answer is [`KeyError::Missing`].
+    pub async fn open_or_create(location: Location, source: KeySource, clock: Clock) -> Result<Self, StoreError> {
+        let made = match &source {
+            KeySource::File(path) => MasterKeys::create_file_if_missing(path)?.then(|| path.clone()),
+            KeySource::Environment(_) | KeySource::SystemdCredential(_) => None,
+        };
+        let opened = Self::open(location, MasterKeys::load(source.clone())?, clock).await;
+        match (opened, made) {
+            (Err(StoreError::WrongKey { .. } | StoreError::MissingKey { .. }), Some(path)) => {
+                // Nothing was sealed with it.
+                let _ = std::fs::remove_file(path);
+                Err(KeyError::Missing { from: source }.into())
+            }
+            (opened, _) => opened,
+        }
+    }
+
     /// Runs `work` in one transaction: its writes become durable together, when this returns `Ok`. It may run again when it
     /// met another transaction, so it must have no other effect. `operation` names it in errors: `setup.app_registered`.
     ///
@@ -123,9 +143,8 @@ impl Store {
     ) -> Option<Result<T, StoreError>> {
         let outcome = match outcome {
             Ok(value) => transaction.commit().await.map(|()| value),
-            // Dropping it rolls it back.
             Err(error) => {
-                drop(transaction);
+                transaction.roll_back().await;
                 Err(error)
             }
         };

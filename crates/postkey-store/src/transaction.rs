@@ -44,6 +44,11 @@ impl Transaction {
         inner.commit().await.map_err(|error| shared.classify(operation, error))
     }
 
+    /// At once, so that the next transaction need not wait; what fails here, the database rolls back by itself.
+    pub(crate) async fn roll_back(self) {
+        let _ = self.inner.rollback().await;
+    }
+
     /// The rows of a query; `key` is the column by which an error names a row of `table`.
     pub(crate) async fn fetch_all(
         &mut self,

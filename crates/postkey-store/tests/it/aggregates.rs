@@ -135,7 +135,8 @@ async fn a_certificate_travels_from_intent_to_grave(place: Place) {
     assert_eq!(store.current_credential(app.id).await.unwrap(), None);
     let gone = store.open_credential(new.id).await.unwrap_err();
     assert_eq!(gone.code(), "store.not_allowed", "{gone}");
-    assert_eq!(store.credentials(app.id).await.unwrap(), [retired]);
+    assert_eq!(store.credentials(app.id).await.unwrap(), [retired.clone()]);
+    assert_eq!(store.all_credentials().await.unwrap(), [retired]);
 }
 
 async fn a_failed_replacement_leaves_the_credential_in_use(place: Place) {
@@ -315,7 +316,7 @@ async fn the_log_is_read_by_cursor_and_filter_and_never_grows_without_end(place:
     let event = |number: u32| NewEvent {
         kind: "token.issued".into(),
         result: "ok".into(),
-        tenant: (number % 2 == 0).then_some(tenant),
+        tenant: number.is_multiple_of(2).then_some(tenant),
         client_id: Some(client_id),
         aadsts: Some(number),
         correlation_id: Some(CorrelationId::random()),

@@ -1,10 +1,13 @@
 //! The master key is replaced value by value; whatever interrupts that, nothing is lost and it can be finished.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use postkey_base::{ClientSecret, Diagnose, PrivateKeyDer};
 use postkey_store::{
-    KeySource, LocalCredentialId, MasterKeys, Minted, NewCredential, NewMaterial, Opened, SenderValues, Store,
+    KeySource, LocalCredentialId, MasterKeys, Minted, NewCredential, NewMaterial, Opened, SenderValues, Store, reseal,
     rotate_master_key,
 };
 use sqlx::Row;
@@ -15,6 +18,7 @@ on_both_databases!(
     a_rotation_interrupted_at_any_value_loses_nothing_and_is_finished_by_the_next,
     a_rotation_that_died_around_the_file_is_finished_by_the_next,
     a_program_that_was_running_reads_and_seals_with_the_new_key,
+    a_key_that_is_not_a_file_is_rotated_by_hand,
     the_key_of_another_store_rotates_nothing,
     two_rotations_do_not_run_at_once,
     every_sealed_column_is_rotated,
@@ -30,8 +34,8 @@ fn with_key_file(place: &mut Place) -> PathBuf {
     path
 }
 
-fn reload(place: &mut Place, path: &PathBuf) {
-    place.keys = MasterKeys::load(KeySource::File(path.clone())).unwrap();
+fn reload(place: &mut Place, path: &Path) {
+    place.keys = MasterKeys::load(KeySource::File(path.to_owned())).unwrap();
 }
 
 async fn fill(store: &Store) -> Vec<(LocalCredentialId, String)> {
@@ -159,6 +163,20 @@ async fn a_program_that_was_running_reads_and_seals_with_the_new_key(mut place: 
     reload(&mut place, &path);
     let store = place.store().await;
     assert_eq!(store.staged_sender_secret("billing").await.unwrap().unwrap().expose(), "newer");
+}
+
+/// As from the environment: a person has added a version, and no file can be written.
+async fn a_key_that_is_not_a_file_is_rotated_by_hand(mut place: Place) {
+    let path = with_key_file(&mut place);
+    let store = place.store().await;
+    let filled = fill(&store).await;
+    rotate_master_key(&store, &path, |_| ControlFlow::Break(())).await.unwrap();
+    let both = MasterKeys::load(KeySource::File(path.clone())).unwrap();
+    let done = reseal(&store, &both, |_| ControlFlow::Continue(())).await.unwrap();
+    assert!(done.finished && done.resealed == VALUES);
+    assert_all_open(&store, &filled).await;
+    assert_eq!(store.check().await.unwrap().key_versions, [2]);
+    assert_eq!(MasterKeys::load(KeySource::File(path)).unwrap().versions(), [1, 2]);
 }
 
 async fn the_key_of_another_store_rotates_nothing(mut place: Place) {

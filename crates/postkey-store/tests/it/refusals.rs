@@ -1,9 +1,14 @@
 //! Every way in which the store refuses to open or to write: what it says, and that nothing was changed.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use postkey_base::{Diagnose, Who};
-use postkey_store::{Location, MasterKeys, NewEvent, Options, Store, StoreError};
+use postkey_store::{KeySource, Location, MasterKeys, NewEvent, Options, Store, StoreError};
 use serde_json::json;
 use sqlx::{Connection, Executor};
 
@@ -14,6 +19,7 @@ on_both_databases!(
     a_missing_version_of_the_key_is_named,
     a_newer_schema_is_refused_and_nothing_is_changed,
     another_programs_database_is_left_alone,
+    a_key_file_is_made_for_a_new_store_only,
 );
 
 fn short() -> Options {
@@ -27,18 +33,25 @@ fn file(place: &Place) -> &Path {
     }
 }
 
+/// Name and content of each file in the store's folder; nothing for PostgreSQL.
+fn files(place: &Place) -> Vec<(PathBuf, Vec<u8>)> {
+    let Location::Sqlite(path) = &place.location else { return Vec::new() };
+    let entries = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
 async fn the_wrong_key_is_refused_and_nothing_is_changed(mut place: Place) {
     let store = place.store().await;
     let app = an_app(&store).await;
     store.close().await;
     let right = std::mem::replace(&mut place.keys, MasterKeys::fresh());
-    let before = matches!(place.location, Location::Sqlite(_)).then(|| fs::read(file(&place)).unwrap());
+    let before = files(&place);
     let refused = place.open().await.unwrap_err();
     assert_eq!((refused.code(), refused.who()), ("store.wrong_key", Who::You));
     assert!(refused.to_string().starts_with("the master key does not belong to the store at "), "{refused}");
-    if let Some(before) = before {
-        assert_eq!(fs::read(file(&place)).unwrap(), before);
-    }
+    assert_eq!(files(&place), before);
     place.keys = right;
     assert_eq!(place.store().await.apps().await.unwrap(), [app]);
 }
@@ -57,16 +70,14 @@ async fn a_newer_schema_is_refused_and_nothing_is_changed(place: Place) {
     let known = store.check().await.unwrap().newest_schema;
     store.close().await;
     place.meddle(&format!("INSERT INTO schema_versions (version, applied_at) VALUES ({}, 0)", known + 1)).await;
-    let before = matches!(place.location, Location::Sqlite(_)).then(|| fs::read(file(&place)).unwrap());
+    let before = files(&place);
     let refused = place.open().await.unwrap_err();
     assert!(
         matches!(refused, StoreError::NewerSchema { found, known: mine, .. } if found == known + 1 && mine == known),
         "{refused:?}"
     );
     assert_eq!(refused.code(), "store.newer_schema");
-    if let Some(before) = before {
-        assert_eq!(fs::read(file(&place)).unwrap(), before);
-    }
+    assert_eq!(files(&place), before);
 }
 
 async fn another_programs_database_is_left_alone(place: Place) {
@@ -75,12 +86,26 @@ async fn another_programs_database_is_left_alone(place: Place) {
         fs::write(path, []).unwrap();
     }
     place.meddle("CREATE TABLE invoices (id BIGINT PRIMARY KEY)").await;
-    let before = matches!(place.location, Location::Sqlite(_)).then(|| fs::read(file(&place)).unwrap());
+    let before = files(&place);
     let refused = place.open().await.unwrap_err();
     assert!(matches!(&refused, StoreError::Foreign { table, .. } if table == "invoices"), "{refused:?}");
-    if let Some(before) = before {
-        assert_eq!(fs::read(file(&place)).unwrap(), before, "not even its journal mode");
-    }
+    assert_eq!(files(&place), before, "not even its journal mode");
+}
+
+async fn a_key_file_is_made_for_a_new_store_only(place: Place) {
+    let path = place.folder.path().join("keys/master.key");
+    let open = async || {
+        Store::open_or_create(place.location.clone(), KeySource::File(path.clone()), place.clock.clock()).await
+    };
+    open().await.unwrap().close().await;
+    open().await.unwrap().close().await;
+    let kept = path.with_extension("kept");
+    fs::rename(&path, &kept).unwrap();
+    let refused = open().await.unwrap_err();
+    assert_eq!(refused.code(), "master_key.missing", "{refused}");
+    assert!(!path.exists());
+    fs::rename(&kept, &path).unwrap();
+    open().await.unwrap();
 }
 
 #[tokio::test]
@@ -112,10 +137,11 @@ async fn a_damaged_file_is_named_and_left_as_it_is() {
         ("a page overwritten", zeroed(4096 * 20)),
     ] {
         fs::write(file(&place), &bytes).unwrap();
+        let before = files(&place);
         let refused = place.open().await.expect_err(how);
         assert_eq!(refused.code(), "store.damaged", "{how}: {refused} {refused:?}");
         assert!(refused.remedy().contains("restore"), "{how}");
-        assert_eq!(fs::read(file(&place)).unwrap(), bytes, "{how}");
+        assert!(files(&place) == before, "{how}: something was changed");
     }
     fs::write(file(&place), good).unwrap();
     assert_eq!(place.store().await.apps().await.unwrap().len(), 1);
@@ -211,8 +237,44 @@ async fn a_server_that_does_not_answer_is_named_without_its_password() {
     assert!(said.contains(&format!("postgres://postkey@127.0.0.1:{port}/postkey")) && !said.contains("hush"), "{said}");
 }
 
+/// The handshake succeeds, since the kernel answers, and then nobody does. Time is paused: it jumps when all wait.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_keeps_silent_is_given_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let location: Location = format!("postgres://postkey@{}/postkey", silent.local_addr().unwrap()).parse().unwrap();
+    let refused = Store::open(location, MasterKeys::fresh(), postkey_base::Clock::real()).await.unwrap_err();
+    assert_eq!(refused.code(), "store.unreachable", "{refused:?}");
+}
+
 mod postgres_alone {
     use super::*;
+
+    #[tokio::test]
+    async fn a_table_locked_by_another_is_waited_for_and_then_named() {
+        let Some(place) = Place::postgres().await else { return };
+        let store = place.store_with(short()).await.unwrap();
+        let mut other = place.connection().await;
+        other.execute("BEGIN").await.unwrap();
+        other.execute("LOCK TABLE installation IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let refused = store.installation().await.unwrap_err();
+        assert_eq!(refused.code(), "store.locked", "{refused:?}");
+        other.execute("ROLLBACK").await.unwrap();
+        store.installation().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_that_the_server_cut_are_made_again() {
+        let Some(place) = Place::postgres().await else { return };
+        let store = place.store().await;
+        let id = store.installation().await.unwrap();
+        place
+            .meddle(
+                "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            .await;
+        assert_eq!(store.installation().await.unwrap(), id);
+    }
 
     #[tokio::test]
     async fn a_database_or_user_that_the_server_does_not_know_is_named() {
