@@ -195,7 +195,7 @@ pub(crate) fn classify(refusal: Refusal, presented: Presented) -> TokenError {
 /// What the number adds to a failure of configuration.
 fn configuration(refusal: Box<Refusal>, presented: Presented) -> Result<TokenError, Box<Refusal>> {
     Ok(match refusal.codes.first().copied().unwrap_or_default() {
-        7_000_222 => TokenError::SecretExpired(refusal),
+        7_000_222 => TokenError::SecretExpired { ended: None, refusal },
         7_000_215 | 70002 => TokenError::SecretWrong { looks_like_id: presented.looks_like_id, refusal },
         7_000_218 => TokenError::CredentialMissing(refusal),
         700_025 => TokenError::ClientIsPublic(refusal),

@@ -294,7 +294,12 @@ impl Held {
                 let pause = error.retry_after().unwrap_or(RENEWAL_PAUSE);
                 let not_before = now.checked_add(pause).unwrap_or(now);
                 self.failure = Some(Failure { error: error.clone(), number: self.finished, not_before });
-                self.valid(now).ok_or(error)
+                let left = self.valid(now);
+                if left.is_some() {
+                    // Whoever asked gets a token and never learns of it, so it is told here.
+                    tracing::warn!(%error, "a token could not be renewed ahead of time; the old one serves on");
+                }
+                left.ok_or(error)
             }
         }
     }

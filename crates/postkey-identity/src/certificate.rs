@@ -9,7 +9,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use postkey_base::PrivateKeyDer;
+use postkey_base::{Diagnose, PrivateKeyDer, Who};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use sha2::Digest;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -229,6 +229,36 @@ fn pkcs8(pair: &RsaKeyPair) -> Option<PrivateKeyDer> {
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({}, until {})", self.0.subject, self.0.not_after)
+    }
+}
+
+impl Diagnose for CertificateError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "identity.certificate_incomplete",
+            Self::Certificate(_) => "identity.certificate_unreadable",
+            Self::Key(_) => "identity.certificate_key_unusable",
+            Self::Mismatch => "identity.certificate_key_mismatch",
+            Self::Making(_) => "identity.certificate_not_made",
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Missing(_) | Self::Certificate(_) => {
+                "Give one PEM file with a CERTIFICATE and its PRIVATE KEY, one after the other.".to_owned()
+            }
+            Self::Key(_) => {
+                "Give an RSA key without a passphrase, in PKCS #8: `openssl pkey -in key.pem -out key.pkcs8.pem` writes one."
+                    .to_owned()
+            }
+            Self::Mismatch => "Put the key that belongs to this certificate beside it.".to_owned(),
+            Self::Making(_) => "Choose another name or a shorter lifetime for the certificate.".to_owned(),
+        }
+    }
+
+    fn who(&self) -> Who {
+        Who::You
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use postkey_base::ClientId;
+use postkey_base::{ClientId, Diagnose, Who};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -360,6 +360,31 @@ impl fmt::Display for HostPort {
         } else {
             write!(f, "{}:{}", self.host, self.port)
         }
+    }
+}
+
+impl Diagnose for CloudError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownName(_) => "identity.cloud_unknown",
+            Self::NotHttps(_) | Self::NotPlain(_) | Self::NoVersion(_) | Self::HostPort(_) => "identity.cloud_address",
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::UnknownName(_) => "Name one of global, usgov, usgov-dod, china and custom.".to_owned(),
+            Self::NotHttps(_) => "Secrets and tokens go there: give an address that begins with https://.".to_owned(),
+            Self::NotPlain(_) => "Give scheme, host and port, and a path where one is needed; nothing else.".to_owned(),
+            Self::NoVersion(_) => {
+                "Give Microsoft Graph's address with its version, as in https://localhost:8444/v1.0.".to_owned()
+            }
+            Self::HostPort(_) => "Give a host name and a port, as in smtp.office365.com:587.".to_owned(),
+        }
+    }
+
+    fn who(&self) -> Who {
+        Who::You
     }
 }
 

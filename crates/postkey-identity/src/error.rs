@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     credential::CredentialError,
@@ -53,9 +53,15 @@ pub enum SignInReason {
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(clippy::large_enum_variant)]
 pub enum TokenError {
-    /// Every secret presented is past its end date.
-    #[error("the client secret of app {} has expired", .0.context.client)]
-    SecretExpired(#[source] Box<Refusal>),
+    /// The secret presented is past its end date.
+    #[error("the client secret of app {} has expired{}", .refusal.context.client, on_day(*.ended))]
+    SecretExpired {
+        /// When, as far as we know.
+        ended: Option<Timestamp>,
+        /// The answer.
+        #[source]
+        refusal: Box<Refusal>,
+    },
     /// Not a secret of this app: mistyped, removed, or too new.
     #[error("Entra does not accept the client secret of app {}", .refusal.context.client)]
     SecretWrong {
@@ -218,7 +224,7 @@ impl TokenError {
     /// Whose failure it is. An app-only grant's failure is never a user's.
     pub fn class(&self) -> Class {
         let class = match self {
-            Self::SecretExpired(_)
+            Self::SecretExpired { .. }
             | Self::SecretWrong { .. }
             | Self::CredentialMissing(_)
             | Self::ClientIsPublic(_)
@@ -284,7 +290,7 @@ impl TokenError {
     pub fn concerns_credential(&self) -> bool {
         matches!(
             self,
-            Self::SecretExpired(_)
+            Self::SecretExpired { .. }
                 | Self::SecretWrong { .. }
                 | Self::CertificateUnknown(_)
                 | Self::CertificateUnusable(_)
@@ -293,10 +299,19 @@ impl TokenError {
         )
     }
 
+    /// The same, with what is known of the credential that was presented.
+    #[must_use]
+    pub fn of_credential_ending(mut self, ends: Option<Timestamp>) -> Self {
+        if let Self::SecretExpired { ended, .. } = &mut self {
+            *ended = ended.or(ends);
+        }
+        self
+    }
+
     /// The answer behind it, with correlation id, trace id, claims and suberror.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::SecretExpired(refusal)
+            Self::SecretExpired { refusal, .. }
             | Self::SecretWrong { refusal, .. }
             | Self::CredentialMissing(refusal)
             | Self::ClientIsPublic(refusal)
@@ -336,6 +351,10 @@ impl TokenError {
             | Self::DisownedAgain => None,
         }
     }
+}
+
+fn on_day(ended: Option<Timestamp>) -> String {
+    ended.map_or_else(String::new, |ended| format!(" on {}", ended.strftime("%Y-%m-%d")))
 }
 
 fn status_said(status: Option<u16>) -> String {

@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use postkey_base::{Diagnose, Who};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use url::Url;
 
 use crate::cloud::Cloud;
@@ -19,19 +19,19 @@ pub const USER_AGENT: &str = concat!("postkey/", env!("CARGO_PKG_VERSION"));
 const CA_FILE_LIMIT: u64 = 1 << 20;
 
 /// The machine's way out.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Network {
     /// HTTP proxy that all traffic goes through by CONNECT.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub proxy: Option<ProxyUrl>,
     /// PEM file with roots trusted beside the platform's, such as an inspecting proxy's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub extra_ca: Option<PathBuf>,
 }
 
 /// `http://[user:password@]host:port`; prints without the password.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
 pub struct ProxyUrl(Url);
 
 /// What stood between postkey and a host.
@@ -350,12 +350,6 @@ impl TryFrom<String> for ProxyUrl {
 
     fn try_from(text: String) -> Result<Self, ProxyError> {
         text.parse()
-    }
-}
-
-impl From<ProxyUrl> for String {
-    fn from(proxy: ProxyUrl) -> Self {
-        proxy.0.into()
     }
 }
 

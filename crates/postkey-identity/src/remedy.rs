@@ -13,7 +13,7 @@ use crate::{
 impl Diagnose for TokenError {
     fn code(&self) -> &'static str {
         match self {
-            Self::SecretExpired(_) => "identity.secret_expired",
+            Self::SecretExpired { .. } => "identity.secret_expired",
             Self::SecretWrong { looks_like_id: true, .. } => "identity.secret_id_given",
             Self::SecretWrong { .. } => "identity.secret_wrong",
             Self::CredentialMissing(_) => "identity.credential_missing",
@@ -85,7 +85,7 @@ impl Diagnose for TokenError {
 
     fn who(&self) -> Who {
         match self {
-            Self::SecretExpired(_)
+            Self::SecretExpired { .. }
             | Self::SecretWrong { .. }
             | Self::CertificateUnknown(_)
             | Self::CertificateUnusable(_)
@@ -154,11 +154,13 @@ impl TokenError {
         let go = |page: PortalPage| format!("{} ({})", page.path(), page.link(&context.cloud));
         let credentials = || go(PortalPage::Credentials(client));
         let consent = || {
-            let scope = context.cloud.graph_scope();
+            // Application permissions are granted by a `.default` scope only.
+            let asked = context.scope.parse().ok().filter(|_| context.scope.ends_with("/.default"));
+            let scope = asked.unwrap_or_else(|| context.cloud.graph_scope());
             context.cloud.admin_consent_url(&context.tenant, client, &scope, None, None)
         };
         match self {
-            Self::SecretExpired(_) => {
+            Self::SecretExpired { .. } => {
                 format!("Make a new client secret under {} and give postkey its Value.", credentials())
             }
             Self::SecretWrong { looks_like_id: true, .. } => format!(
@@ -226,15 +228,19 @@ impl TokenError {
                 "Add an application permission of that API and grant admin consent under {}.",
                 go(PortalPage::ApiPermissions(client))
             ),
-            Self::InvalidScope(_) => {
-                "Ask for one API at a time, as https://graph.microsoft.com/.default in the global cloud.".to_owned()
-            }
+            Self::InvalidScope(_) => format!(
+                "Ask for one API at a time: {} for Microsoft Graph, {} for Exchange Online.",
+                context.cloud.graph_scope(),
+                context.cloud.exchange_scope()
+            ),
             Self::ConsentMissing(_) if context.grant != Grant::ClientCredentials => {
                 format!("Sign in once more and accept, or let an administrator consent for all: {}.", consent())
             }
-            Self::ConsentMissing(_) | Self::AdminConsentRequired(_) => {
-                format!("An administrator of the tenant consents here: {}.", consent())
-            }
+            Self::ConsentMissing(_) | Self::AdminConsentRequired(_) => format!(
+                "An administrator of the tenant presses \"Grant admin consent\" under {}, or consents here: {}.",
+                go(PortalPage::ApiPermissions(client)),
+                consent()
+            ),
             Self::ConsentDeclined(_) => {
                 format!("Sign in again and accept, or let an administrator consent for all: {}.", consent())
             }

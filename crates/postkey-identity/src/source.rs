@@ -121,7 +121,7 @@ impl AppTokens {
                 }
                 Err(error) if error.concerns_credential() => {
                     candidate.refused_until.store(now.as_second() + REFUSAL_HOLDS_SECONDS, Ordering::Relaxed);
-                    first_refusal.get_or_insert(error);
+                    first_refusal.get_or_insert(error.of_credential_ending(candidate.held.ends));
                 }
                 Err(error) => return Err(error),
             }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use postkey_base::TenantId;
+use postkey_base::{Diagnose, TenantId, Who};
 use serde::{Deserialize, Serialize};
 
 /// A tenant by its GUID or by one of its verified domains, or `organizations` where the tenant is not known yet.
@@ -121,6 +121,21 @@ impl fmt::Display for TenantRef {
 impl fmt::Debug for TenantRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TenantRef({self})")
+    }
+}
+
+impl Diagnose for TenantError {
+    fn code(&self) -> &'static str {
+        "identity.tenant_malformed"
+    }
+
+    fn remedy(&self) -> String {
+        "Copy the Directory (tenant) ID from the app's Overview page in the portal, or give one of the tenant's domains."
+            .to_owned()
+    }
+
+    fn who(&self) -> Who {
+        Who::You
     }
 }
 

@@ -257,6 +257,9 @@ async fn when_all_are_refused_the_newest_ones_failure_is_told() {
     .await;
     let tokens = app_tokens(host.endpoint(Clock::real()), vec![held(1, "old"), held(2, "new")]);
     assert!(matches!(tokens.token().await, Err(TokenError::SecretWrong { .. })));
+    let expiring = HeldCredential { ends: Some("2026-02-28T09:00:00Z".parse().unwrap()), ..held(1, "s") };
+    let error = app_tokens(host.endpoint(Clock::real()), vec![expiring]).token().await.unwrap_err();
+    assert!(error.to_string().ends_with("has expired on 2026-02-28"), "{error}");
     let none = app_tokens(host.endpoint(Clock::real()), vec![]);
     assert_eq!(none.token().await.unwrap_err().code(), "identity.credential_unusable");
 }
