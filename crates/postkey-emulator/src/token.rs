@@ -41,6 +41,12 @@ impl fmt::Debug for SigningKeys {
 pub struct KeyError(String);
 
 impl SigningKeys {
+    /// Keys for a test that signs nothing: making real ones takes a moment.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Two fresh keys.
     pub(crate) fn generate() -> Result<Self, KeyError> {
         Ok(Self(vec![SigningKey::generate()?, SigningKey::generate()?]))

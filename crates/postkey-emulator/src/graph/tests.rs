@@ -4,6 +4,7 @@ mod applications;
 #[path = "../../tests/it/contract.rs"]
 mod contract;
 mod directory;
+mod examples;
 mod grants;
 mod queries;
 
@@ -63,7 +64,7 @@ impl Seen {
 impl Bench {
     /// Called by an application that may do everything.
     fn new() -> Self {
-        let mut world = World::new(7, Behaviour::default(), SigningKeys::generate().unwrap());
+        let mut world = World::new(7, Behaviour::default(), SigningKeys::none());
         let now = world.clock.now();
         let tenant_id = Uuid::new_v4();
         let principal = |app_id: Uuid, name: &str, roles: Value| ServicePrincipal {
@@ -199,7 +200,7 @@ impl Bench {
             Body::Empty => Value::Null,
             Body::Raw { bytes, .. } => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
         };
-        if version == "v1.0" {
+        if version == "v1.0" && !body.is_string() {
             contract::check(method, &request.path.join("/"), status, Some(&body).filter(|body| !body.is_null()));
         }
         Seen { status, body, headers }

@@ -121,7 +121,7 @@ fn fits(template: &str, segments: &[&str]) -> Option<usize> {
             let after = rest.split_once('}')?.1;
             let inner = segment.strip_prefix(before)?.strip_suffix(after)?;
             let keyed = !before.is_empty();
-            (!inner.is_empty() && (keyed || !inner.contains('('))).then_some(exact + usize::from(keyed))
+            (!inner.is_empty() && (keyed || !inner.contains(['(', '$']))).then_some(exact + usize::from(keyed))
         }
     })
 }

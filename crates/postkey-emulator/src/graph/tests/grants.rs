@@ -99,7 +99,7 @@ fn each_operation_needs_its_permission() {
         (&["AppRoleAssignment.ReadWrite.All", "Application.Read.All"], "POST", &grant, 400),
         (&["Application.ReadWrite.All"], "GET", &"/oauth2PermissionGrants".to_owned(), 403),
         (&["Mail.Send"], "GET", &"/organization".to_owned(), 403),
-        (&["User.Read.All"], "GET", &"/me".to_owned(), 403),
+        (&["User.Read.All"], "GET", &"/me".to_owned(), 400),
     ] {
         bench.with_roles(roles);
         let body = (method == "POST").then(|| json!({}));
