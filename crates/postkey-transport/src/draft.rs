@@ -30,7 +30,7 @@ pub struct Draft {
 
 /// Takes a message apart. Its recipients are the envelope's: those whom To and Cc show stay there, the rest is Bcc.
 pub fn draft_of(message: &Message, envelope: &Envelope) -> Draft {
-    let parsed = MessageParser::new().parse(message.raw().as_ref()).unwrap_or_default();
+    let parsed = MessageParser::new().parse(&message.raw()[message.first_field()..]).unwrap_or_default();
     let shown = |field| shown_in(message, &parsed, field, envelope);
     let (to, mut cc) = (shown("To"), shown("Cc"));
     cc.retain(|one| !to.iter().any(|other| other.address == one.address));

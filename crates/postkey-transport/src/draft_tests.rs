@@ -77,3 +77,13 @@ fn an_attached_text_keeps_every_byte_in_every_encoding() {
         assert_eq!(String::from_utf8_lossy(&draft.attachments[0].content), bytes, "{encoding}");
     }
 }
+
+#[test]
+fn outlooks_windows_1252_becomes_utf_8_and_its_pictures_stay_inline() {
+    let raw = include_bytes!("../tests/corpus/outlook-like.eml");
+    let message = Message::parse(raw.to_vec()).unwrap();
+    let draft = draft_of(&message, &envelope(&["alice@contoso.example"]));
+    assert!(draft.message.body.content.contains("<p>Hi \u{2013} see</p>"), "{:?}", draft.message.body);
+    let files: Vec<_> = draft.attachments.iter().map(|one| (one.name.as_str(), one.content_id.as_deref())).collect();
+    assert_eq!(files, [("image001.png", Some("image001.png@01DC")), ("Übersicht.pdf", None)]);
+}

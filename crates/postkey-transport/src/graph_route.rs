@@ -1,5 +1,7 @@
 //! Hands a message to Graph: as MIME, or as a draft with its attachments uploaded one by one.
 
+use std::time::Duration;
+
 use postkey_base::EmailAddress;
 use postkey_graph::{
     Graph, GraphError, REQUEST_LIMIT,
@@ -17,6 +19,8 @@ use crate::{
 
 /// An upload that breaks off is taken up again this often: each time it goes on where Exchange says it stopped.
 const UPLOAD_ATTEMPTS: usize = 4;
+/// A server that wants a longer wait in the middle of an upload gets none: the message is tried again as a whole.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(30);
 /// The JSON around an attachment's base64.
 const ROOM_FOR_JSON: u64 = 2_048;
 
@@ -69,9 +73,9 @@ async fn attach(graph: &Graph, mailbox: &EmailAddress, draft: &str, file: &FileA
         let before = session.next;
         match attachments::upload(graph, mailbox, &mut session, &file.content).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_transient() && (attempt < UPLOAD_ATTEMPTS || session.next > before) => {
+            Err(error) if may_go_on(&error) && (attempt < UPLOAD_ATTEMPTS || session.next > before) => {
                 tracing::debug!(file = %file.name, at = session.next, %error, "the upload broke off; going on");
-                // The server's own wait was kept by the call below us, where it asks for one we are ready to keep.
+                tokio::time::sleep(error.retry_after().unwrap_or_default()).await;
             }
             Err(error) => {
                 let _ = attachments::cancel_upload(graph, mailbox, session).await;
@@ -80,6 +84,14 @@ async fn attach(graph: &Graph, mailbox: &EmailAddress, draft: &str, file: &FileA
         }
     }
     Ok(())
+}
+
+/// A cut connection at once; a server that names a short wait, after it.
+fn may_go_on(error: &GraphError) -> bool {
+    match error.retry_after() {
+        Some(wait) => error.is_transient() && wait <= UPLOAD_PATIENCE,
+        None => matches!(error, GraphError::Network { .. }) && error.is_transient(),
+    }
 }
 
 fn accepted(route: Route, receipt: Receipt) -> Outcome {

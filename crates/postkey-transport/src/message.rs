@@ -148,12 +148,22 @@ impl Message {
         (value.len() > 2 && value.starts_with('<') && value.ends_with('>')).then(|| value.to_owned())
     }
 
+    /// Where the first field begins: behind a mailbox file's `From ` line, if there is one.
+    pub(crate) fn first_field(&self) -> usize {
+        first_field(&self.fields)
+    }
+
     /// `Subject`, decoded.
     pub fn subject(&self) -> Option<String> {
-        let headers = &self.raw[..self.body_at];
+        let headers = &self.raw[self.first_field()..self.body_at];
         let parsed = mail_parser::MessageParser::new().parse_headers(headers)?;
         parsed.subject().map(str::to_owned)
     }
+}
+
+/// A line that is no field makes mail-parser end the header section, so it begins to read behind such lines.
+pub(crate) fn first_field(fields: &[Field]) -> usize {
+    fields.iter().find(|field| !field.name.is_empty()).map_or(0, |field| field.whole.start)
 }
 
 fn find_fields(raw: &[u8]) -> Result<(Vec<Field>, usize), MessageError> {
@@ -291,6 +301,18 @@ mod tests {
         {
             let message = Message::parse(format!("Message-ID: {value}\r\n\r\n").into_bytes()).unwrap();
             assert_eq!(message.message_id().as_deref(), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn parts_nested_without_end_neither_overflow_nor_hang() {
+        let mut multiparts = String::from("From: a@x.example\r\n");
+        for level in 0..5_000 {
+            multiparts.push_str(&format!("Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n"));
+        }
+        let messages = "Content-Type: message/rfc822\r\n\r\n".repeat(5_000);
+        for raw in [multiparts, messages] {
+            assert!(Message::parse(raw.into_bytes()).is_ok());
         }
     }
 

@@ -68,6 +68,13 @@ pub struct Accepted {
     pub recipients: Vec<RecipientResult>,
 }
 
+impl Accepted {
+    /// The recipients that the server refused although it took the message for others.
+    pub fn refused_recipients(&self) -> impl Iterator<Item = &RecipientResult> {
+        self.recipients.iter().filter(|one| !one.accepted)
+    }
+}
+
 /// What proves that a message was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {

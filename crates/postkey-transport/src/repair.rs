@@ -272,6 +272,7 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Exchange takes a Bcc header for recipients and keeps it off their copies (unverified, but what RFC 5322 §3.6.3 asks).
     /// Leaves Bcc as it is if it names just those whom To and Cc do not; else writes it anew.
     fn name_envelope_in_bcc(&mut self) {
         let visible: Vec<_> = ["To", "Cc"].into_iter().flat_map(|name| self.message.addresses(name)).collect();

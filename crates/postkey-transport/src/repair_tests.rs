@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn address(text: &str) -> EmailAddress {
@@ -160,4 +162,47 @@ fn a_bcc_that_is_the_last_thing_of_a_message_goes_whole() {
 fn a_second_attempt_makes_the_same_bytes() {
     let raw = "To: a@x.example\r\n\r\nHello\r\n";
     assert_eq!(repaired(raw, &["a@x.example"], Carrier::Graph), repaired(raw, &["a@x.example"], Carrier::Graph));
+}
+
+proptest! {
+    #[test]
+    fn every_repair_can_be_undone(
+        fields in proptest::collection::vec(
+            prop::sample::select(vec![
+                "From: me@x.example", "To: a@x.example, b@x.example", "Cc: c@x.example", "Bcc: d@x.example,\n\te@x.example",
+                "bcc:", "Date: Tue, 24 Nov 2026 07:05:00 +0000", "Message-ID: <1@x.example>", "X-Postkey-Id: 1", "junk",
+                "From someone Tue Nov 24", "Content-Type: multipart/signed; boundary=s", "Content-Transfer-Encoding: binary",
+            ]),
+            0..9,
+        ),
+        body in "([a.]|\r\n|\n|\r){0,12}",
+        unix in any::<bool>(),
+        recipients in proptest::sample::subsequence(vec!["a@x.example", "b@x.example", "c@x.example", "d@x.example", "z@x.example"], 1..=5),
+        graph in any::<bool>(),
+    ) {
+        let mut raw = fields.iter().map(|field| format!("{field}\n")).collect::<String>() + "\n";
+        if !unix {
+            raw = raw.replace('\n', "\r\n");
+        }
+        raw.push_str(&body);
+        if let Ok(message) = Message::parse(raw.clone().into_bytes()) {
+            let envelope = Envelope::new(address("me@x.example"), recipients.iter().map(|one| address(one))).unwrap();
+            let carrier = if graph { Carrier::Graph } else { Carrier::Smtp };
+            if let Ok(prepared) = prepare(&message, &envelope, carrier, &stamp()) {
+                prop_assert_eq!(String::from_utf8(prepared.undone()).unwrap(), raw);
+                let after = Message::parse(prepared.bytes().clone()).unwrap();
+                if graph {
+                    // The headers name the envelope, no more, no less.
+                    let mut named: Vec<_> = ["To", "Cc", "Bcc"].iter().flat_map(|field| after.addresses(field)).collect();
+                    named.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+                    named.dedup();
+                    let mut wanted = envelope.recipients().to_vec();
+                    wanted.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+                    prop_assert_eq!(named, wanted);
+                } else {
+                    prop_assert!(after.named("Bcc").next().is_none());
+                }
+            }
+        }
+    }
 }

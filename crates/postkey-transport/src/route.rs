@@ -192,22 +192,8 @@ pub fn losses(message: &Message) -> Vec<String> {
         let name = message.name(field);
         let lower = name.to_ascii_lowercase();
         let kept = match lower.as_str() {
-            ""
-            | "from"
-            | "sender"
-            | "to"
-            | "cc"
-            | "bcc"
-            | "reply-to"
-            | "subject"
-            | "date"
-            | "message-id"
-            | "importance"
-            | "mime-version"
-            | "received"
-            | "disposition-notification-to"
-            | "return-receipt-to"
-            | "x-postkey-id" => true,
+            "" | "from" | "to" | "cc" | "bcc" | "reply-to" | "subject" | "message-id" | "importance"
+            | "mime-version" | "received" | "x-postkey-id" => true,
             _ if lower.starts_with("content-") => true,
             _ if lower.starts_with("x-") => {
                 custom += 1;
@@ -226,7 +212,7 @@ pub fn losses(message: &Message) -> Vec<String> {
 }
 
 /// The way chosen, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Choice {
     /// The way.
     pub route: Route,

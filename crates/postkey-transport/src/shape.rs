@@ -2,7 +2,7 @@
 
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 
-use crate::message::Field;
+use crate::message::{Field, first_field};
 
 /// What a message is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,8 +71,7 @@ impl Shape {
             ..Self::default()
         };
         shape.read_lines(raw);
-        // A line that is no field makes mail-parser end the header section: let it begin at the first real field.
-        let start = fields.iter().find(|field| !field.name.is_empty()).map_or(0, |field| field.whole.start);
+        let start = first_field(fields);
         if let Some(parsed) = MessageParser::new().parse(&raw[start..]) {
             shape.read_parts(&parsed);
         }
