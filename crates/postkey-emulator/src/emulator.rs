@@ -20,6 +20,7 @@ use crate::{
     settings::EmulatorSettings,
     tls,
     token::{KeyError, SigningKeys},
+    visitor::Visitor,
     world::{Addresses, Behaviour, World},
 };
 
@@ -77,6 +78,9 @@ pub enum StartError {
 
 /// How long requests in hand may take to finish at shutdown.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A page of the emulator answers at once; a fault may hold it up for longer than anyone waits.
+const VISITOR_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Emulator {
     /// Makes the world, opens every port and returns when all are listening.
@@ -242,6 +246,23 @@ impl Emulator {
             variables.push(("EMULATOR_PROXY", proxy));
         }
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// An HTTP client that trusts this emulator alone and follows no redirects.
+    pub fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
+        let ca = reqwest::Certificate::from_pem(self.ca_pem.as_bytes())?;
+        reqwest::Client::builder()
+            .tls_certs_only([ca])
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(VISITOR_DEADLINE)
+            .build()
+    }
+
+    /// A person at a browser who signs in with this name and password.
+    pub fn visitor(&self, user: &str, password: &str) -> Result<Visitor, reqwest::Error> {
+        let spelt = |host: &str| self.addresses.login.replacen("localhost", host, 1);
+        Ok(Visitor::new(self.client()?, vec![self.addresses.login.clone(), spelt("127.0.0.1")], user, password))
     }
 
     /// Reads or changes the world. Nothing is served meanwhile: be brief.

@@ -28,6 +28,7 @@ mod server;
 mod settings;
 mod tls;
 pub mod token;
+pub mod visitor;
 pub mod world;
 
 pub use emulator::{Emulator, StartError};

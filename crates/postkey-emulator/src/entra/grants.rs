@@ -112,6 +112,8 @@ pub struct Grants {
     pub(crate) refresh_tokens: Kept<Refresh>,
     pub(crate) devices: Kept<Device>,
     pub(crate) sessions: Kept<Session>,
+    /// Browsers between two pages.
+    pub(crate) flows: Kept<super::flow::Flow>,
     /// Moments of token requests, per app, for throttling.
     pub(crate) recent: BTreeMap<Uuid, Vec<Timestamp>>,
     /// Keys (JWKS entries) of issuers whose federated tokens are to be verified.
@@ -158,6 +160,10 @@ impl<T> Kept<T> {
 
     pub(crate) fn find_mut(&mut self, key: &str) -> Option<&mut T> {
         self.values.get_mut(key).map(|(_, value)| value)
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.values.iter().map(|(key, (_, value))| (key.as_str(), value))
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {

@@ -1,11 +1,18 @@
 //! The login host: discovery, sign-in and consent pages, the token endpoint. Plain functions over the world; the server
 //! in front does sockets, faults and the journal.
 
+mod admin_consent;
 mod assertion;
+mod authorize;
 mod client;
+mod consent;
+mod device;
 mod discovery;
+mod flow;
 pub(crate) mod grants;
 mod mint;
+mod pages;
+mod redirect;
 mod refusal;
 mod scopes;
 mod sign_in_log;
@@ -190,6 +197,13 @@ pub(crate) fn handle(world: &mut World, request: &LoginRequest) -> LoginResponse
         "discovery" => discovery::configuration(world, request, tenant),
         "keys" => discovery::keys(world, request, tenant),
         "token" => token_endpoint::handle(world, request, tenant),
+        "authorize" => authorize::handle(world, request, tenant),
+        "devicecode" => device::authorization(world, request, tenant),
+        "deviceauth" => device::page(world, request),
+        "adminconsent" => admin_consent::handle(world, request, tenant),
+        "signin" => flow::sign_in(world, request),
+        "consent" => flow::decide(world, request),
+        "logout" => flow::logout(world, request),
         _ => LoginResponse { status: 404, headers: Vec::new(), body: Bytes::new(), app_id: None },
     }
 }

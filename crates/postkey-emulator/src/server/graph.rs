@@ -5,8 +5,9 @@ use http::Response;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Answered, Arrived, login::retry_after, made, pairs, segments};
+use super::{Answered, Arrived, Shared, login::retry_after, made, pairs, segments};
 use crate::{
+    exchange::limits,
     faults::Action,
     request::{ApiRequest, ApiResponse, Body, Caller},
     token::{self, Audience, TokenRefusal},
@@ -29,6 +30,35 @@ pub(super) fn operation(arrived: &Arrived) -> String {
 /// The tenant of the token that came along, for faults and the journal.
 pub(super) fn tenant(world: &World, arrived: &Arrived) -> Option<Uuid> {
     token::validate(world, bearer(arrived)?, Audience::Graph).ok().map(|caller| caller.tenant)
+}
+
+/// A request that counts for its mailbox's concurrency limit as long as this lives.
+pub(super) struct Busy<'a> {
+    shared: &'a Shared,
+    key: Option<(Uuid, Uuid)>,
+}
+
+impl<'a> Busy<'a> {
+    pub(super) fn begin(shared: &'a Shared, arrived: &Arrived) -> Self {
+        let mut world = shared.world();
+        let key = bearer(arrived).and_then(|token| {
+            let caller = token::validate(&world, token, Audience::Graph).ok()?;
+            let path = segments(&arrived.path);
+            crate::exchange::graph::throttle_key(&world, &caller, path.get(1..)?)
+        });
+        if let Some((app, mailbox)) = key {
+            limits::begin(&mut world, app, mailbox);
+        }
+        Self { shared, key }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        if let Some((app, mailbox)) = self.key {
+            limits::end(&mut self.shared.world(), app, mailbox);
+        }
+    }
 }
 
 fn is_version(segment: &str) -> bool {

@@ -259,6 +259,7 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
         (seq, world.faults.take(&key))
     };
     shared.changed();
+    let _busy = (face == Face::Graph).then(|| graph::Busy::begin(shared, arrived));
     let mut answered = None;
     let with_effect = fault.as_ref().is_none_or(|fault| fault.after_effect || matches!(fault.action, Action::Truncate));
     if with_effect {
@@ -294,6 +295,11 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
         return Err(Cut);
     }
     let mut response = answered.response;
+    // An address asked for a late answer.
+    let delay = response.headers_mut().remove("x-emulator-delay-ms").and_then(|ms| ms.to_str().ok()?.parse().ok());
+    if let Some(delay) = delay {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
     // The emulator's clock, not the machine's: clients measure their own by it. RFC 9110 §5.6.7
     if let Ok(date) = http_date(now).parse() {
         response.headers_mut().insert("date", date);

@@ -1,4 +1,5 @@
 //! The emulator as clients meet it: over TLS, by HTTP, on its own ports.
 
+mod sign_in;
 mod support;
 mod token;
