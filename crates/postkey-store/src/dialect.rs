@@ -81,8 +81,8 @@ impl Dialect {
         }
     }
 
-    /// Looks, without changing anything, whether this is a store that we may open with these keys.
-    pub(crate) async fn inspect(
+    /// Looks, without changing anything, whether this is a store that we may open with these keys; if so, prepares the file.
+    pub(crate) async fn prepare(
         self,
         location: &Location,
         keys: &MasterKeys,
@@ -99,13 +99,13 @@ impl Dialect {
             Ok(connection) => connection?,
             Err(_) => return Err(classify(io::Error::from(io::ErrorKind::TimedOut).into())),
         };
-        let outcome = self.inspect_through(&mut connection, location, keys, options).await;
+        let outcome = self.prepare_through(&mut connection, location, keys, options).await;
         // Closed whatever was found: SQLite then removes the files it keeps beside an open database.
         let _ = connection.close().await;
         outcome
     }
 
-    async fn inspect_through(
+    async fn prepare_through(
         self,
         connection: &mut AnyConnection,
         location: &Location,
@@ -121,7 +121,15 @@ impl Dialect {
                 quick_check(connection, location).await?;
             }
         }
-        migrate::inspect(connection, self, location, keys).await
+        migrate::inspect(connection, self, location, keys).await?;
+        if self == Self::Sqlite {
+            // Here rather than in the pool, which would try again and again and then only say that it took too long.
+            // The read makes the index of the write-ahead log, the last thing that needs room.
+            let settings = "PRAGMA query_only = OFF; PRAGMA journal_mode = WAL; SELECT COUNT(*) FROM sqlite_schema";
+            let done = connection.execute(sqlx::raw_sql(settings)).await;
+            done.map_err(|error| self.classify(location, "store.open", error))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn pool(self, location: &Location, options: &Options) -> Result<AnyPool, StoreError> {
@@ -129,7 +137,6 @@ impl Dialect {
             Self::Sqlite => {
                 let mut settings = vec![
                     format!("PRAGMA busy_timeout = {}", options.patience.as_millis()),
-                    "PRAGMA journal_mode = WAL".into(),
                     // FULL: a commit is on the disk before anything is sent that depends on it.
                     "PRAGMA synchronous = FULL".into(),
                     "PRAGMA foreign_keys = ON".into(),
@@ -187,11 +194,14 @@ impl Dialect {
         let location = location.clone();
         let code = match &error {
             sqlx::Error::Database(said) => said.code().map(|code| code.into_owned()).unwrap_or_default(),
-            sqlx::Error::PoolTimedOut => return StoreError::Locked { location, cause: error.into() },
+            sqlx::Error::PoolTimedOut if self == Self::Sqlite => {
+                return StoreError::Locked { location, cause: error.into() };
+            }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
             | sqlx::Error::Configuration(_)
+            | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => return StoreError::Unreachable { location, cause: error.into() },
             _ => return StoreError::Query { operation, cause: error.into() },

@@ -1,6 +1,6 @@
 //! Why the store refused, in the words of whoever must act.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use postkey_base::{Diagnose, Who};
 
@@ -186,9 +186,20 @@ pub enum StoreError {
 }
 
 /// What the driver said, kept so that no caller depends on the driver.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct Cause(pub(crate) Box<sqlx::Error>);
+#[derive(Debug)]
+pub struct Cause(Box<sqlx::Error>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_database_error() {
+            Some(said) => fmt::Display::fmt(said, f),
+            None => fmt::Display::fmt(&self.0, f),
+        }
+    }
+}
+
+/// The end of the chain: the driver's own errors repeat their sources in their text.
+impl std::error::Error for Cause {}
 
 impl From<sqlx::Error> for Cause {
     fn from(error: sqlx::Error) -> Self {

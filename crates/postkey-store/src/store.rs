@@ -68,7 +68,7 @@ impl Store {
         options: Options,
     ) -> Result<Self, StoreError> {
         let dialect = Dialect::of(&location);
-        dialect.inspect(&location, &keys, &options).await?;
+        dialect.prepare(&location, &keys, &options).await?;
         let pool = dialect.pool(&location, &options)?;
         let store = Self { shared: Arc::new(Shared { pool, dialect, location, clock, keys: RwLock::new(keys) }) };
         match migrate::bring_up_to_date(&store.shared).await {
