@@ -40,11 +40,11 @@ struct Body {
     error: String,
     suberror: Option<String>,
     error_description: Option<String>,
-    error_codes: Vec<serde_json::Value>,
+    error_codes: Option<Vec<serde_json::Value>>,
     timestamp: Option<String>,
     trace_id: Option<String>,
     correlation_id: Option<String>,
-    claims: Option<String>,
+    claims: Option<serde_json::Value>,
 }
 
 /// Reads and judges an answer that is no success.
@@ -72,7 +72,7 @@ fn read(answer: &Answer, context: &RequestContext) -> Option<Refusal> {
         return None;
     }
     let described = describe(body.error_description.as_deref().unwrap_or_default());
-    let numbers: Vec<u32> = body.error_codes.iter().filter_map(number).collect();
+    let numbers: Vec<u32> = body.error_codes.iter().flatten().filter_map(number).collect();
     Some(Refusal {
         context: context.clone(),
         status: Some(answer.status),
@@ -80,7 +80,7 @@ fn read(answer: &Answer, context: &RequestContext) -> Option<Refusal> {
         suberror: body.suberror.filter(|text| !text.is_empty()),
         codes: if numbers.is_empty() { described.code.into_iter().collect() } else { numbers },
         text: described.text,
-        claims: body.claims.filter(|text| !text.is_empty()),
+        claims: body.claims.and_then(claims_text),
         correlation_id: body.correlation_id.and_then(|id| id.parse().ok()).or(Some(answer.correlation)),
         trace_id: body.trace_id.or(described.trace_id),
         timestamp: body.timestamp.or(described.timestamp),
@@ -115,6 +115,15 @@ pub(crate) fn by_redirect<'a>(context: RequestContext, field: impl Fn(&str) -> O
         retry_after: None,
         skew: None,
     })
+}
+
+/// JSON in a string, as documented; the JSON itself serves as well.
+fn claims_text(claims: serde_json::Value) -> Option<String> {
+    match claims {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        other => Some(other.to_string()),
+    }
 }
 
 fn number(value: &serde_json::Value) -> Option<u32> {
