@@ -5,11 +5,13 @@
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod offers;
 pub mod reply;
 pub mod xoauth2;
 
 pub use client::{Action, End, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need};
 pub use command::{Command, CommandError, Path};
 pub use data::{DataError, DotStuffer};
+pub use offers::{Missing, Offers};
 pub use reply::{EnhancedCode, Reply, ReplyError, ReplyParser};
 pub use xoauth2::{Xoauth2, Xoauth2Error};

@@ -8,6 +8,7 @@ use postkey_base::{Diagnose, EmailAddress, Who};
 
 use crate::{
     addresses::{Listed, listed},
+    route::grouped,
     shape::Shape,
 };
 
@@ -44,7 +45,7 @@ pub enum MessageError {
     #[error("the message has more than {MAX_FIELDS} header fields")]
     TooManyFields,
     /// Over [`MAX_SIZE`].
-    #[error("the message has {size} bytes; Exchange Online takes at most {MAX_SIZE}")]
+    #[error("the message has {} bytes; Exchange Online takes at most {}", grouped(*.size), grouped(MAX_SIZE))]
     TooLarge {
         /// Its size.
         size: u64,

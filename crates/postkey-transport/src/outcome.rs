@@ -13,7 +13,7 @@ use crate::{
     envelope::EnvelopeError,
     message::MessageError,
     repair::{Repair, RepairError},
-    route::{Choice, Route, RouteError},
+    route::{Choice, Route, RouteError, grouped},
     smtp_refusal::SmtpRefusal,
 };
 
@@ -188,7 +188,7 @@ pub enum SessionError {
         of_message: bool,
     },
     /// Over the size that the server announced.
-    #[error("the message has {size} bytes; {host} takes {limit}")]
+    #[error("the message has {} bytes; {host} takes {}", grouped(*.size), grouped(*.limit))]
     TooLarge {
         /// The server.
         host: String,

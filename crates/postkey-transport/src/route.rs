@@ -118,8 +118,10 @@ impl Abilities {
 /// What a message is, as far as the route depends on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traits {
-    /// Bytes, with room for the fields that a repair may add.
+    /// Bytes, as it came.
     pub size: u64,
+    /// Bytes that repairs may add.
+    pub room: u64,
     /// A part is signed.
     pub signed: bool,
     /// A part is encrypted.
@@ -147,7 +149,8 @@ impl Traits {
         let unix = if shape.line_ends.crlf == 0 { shape.line_ends.lf as u64 } else { 0 };
         let hidden_room: usize = envelope.recipients().iter().map(|one| one.as_str().len() + 4).sum();
         Self {
-            size: message.size() + unix + hidden_room as u64 + ROOM_FOR_ADDED_FIELDS,
+            size: message.size(),
+            room: unix + hidden_room as u64 + ROOM_FOR_ADDED_FIELDS,
             signed: shape.signed,
             encrypted: shape.encrypted,
             calendar: shape.calendar,
@@ -254,7 +257,7 @@ pub enum RouteError {
     #[error("the sender has no way to send: neither Mail.Send nor SMTP is available")]
     NoRoute,
     /// Larger than anything permitted carries.
-    #[error("the message has {size} bytes; this sender can send {limit}")]
+    #[error("the message has {} bytes; this sender can send {}", grouped(*.size), grouped(*.limit))]
     TooLarge {
         /// Bytes of the message.
         size: u64,
@@ -264,7 +267,10 @@ pub enum RouteError {
         remedies: Vec<Remedy>,
     },
     /// Larger than one request to Graph, and Graph must not write it anew.
-    #[error("the message has {size} bytes and is {}: above {limit} bytes Graph would write it anew", .why.join(" and "))]
+    #[error(
+        "the message has {} bytes and is {}: above {} bytes Graph would write it anew",
+        grouped(*.size), .why.join(" and "), grouped(*.limit)
+    )]
     WouldBeRewritten {
         /// Bytes of the message.
         size: u64,
@@ -281,6 +287,19 @@ pub enum RouteError {
     /// Line ends that SMTP cannot carry, and no Graph for it.
     #[error("the message has line ends that SMTP cannot carry")]
     LineEnds,
+}
+
+/// `12,000,000`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// One thing that would let a message go.
@@ -315,7 +334,8 @@ pub fn choose(traits: &Traits, abilities: &Abilities) -> Result<Choice, RouteErr
     if !graph && !smtp {
         return Err(RouteError::NoRoute);
     }
-    let smtp_fits = smtp && traits.smtp_carries_lines && traits.size <= abilities.message_limit;
+    let full_size = traits.size + traits.room;
+    let smtp_fits = smtp && traits.smtp_carries_lines && full_size <= abilities.message_limit;
     if graph && !traits.header_recipients_beyond.is_empty() {
         if smtp_fits {
             return chosen(Route::Smtp, RouteReason::EnvelopeDiffersFromHeaders);
@@ -324,7 +344,7 @@ pub fn choose(traits: &Traits, abilities: &Abilities) -> Result<Choice, RouteErr
             return Err(RouteError::SignedForOthers(traits.header_recipients_beyond.clone()));
         }
     }
-    if graph && traits.size <= abilities.graph_mime_limit() {
+    if graph && full_size <= abilities.graph_mime_limit() {
         return chosen(Route::GraphMime, RouteReason::FitsOneRequest);
     }
     if smtp_fits {
@@ -334,7 +354,7 @@ pub fn choose(traits: &Traits, abilities: &Abilities) -> Result<Choice, RouteErr
     if !graph && !traits.smtp_carries_lines {
         return Err(RouteError::LineEnds);
     }
-    let draft_fits = traits.size <= abilities.message_limit
+    let draft_fits = full_size <= abilities.message_limit
         && traits.largest_attachment <= UPLOAD_LIMIT
         && traits.text_bytes <= DRAFT_TEXT_LIMIT;
     let harms = traits.harms();
@@ -349,8 +369,8 @@ pub fn choose(traits: &Traits, abilities: &Abilities) -> Result<Choice, RouteErr
 }
 
 fn refusal(traits: &Traits, abilities: &Abilities, harms: Vec<&'static str>) -> RouteError {
-    let size = traits.size;
-    let within_tenant = size <= abilities.message_limit;
+    let (size, room) = (traits.size, traits.room);
+    let within_tenant = size + room <= abilities.message_limit;
     let mut remedies = Vec::new();
     if within_tenant && !abilities.uses_smtp() && traits.smtp_carries_lines {
         remedies.push(Remedy::AllowSmtp);
@@ -362,12 +382,13 @@ fn refusal(traits: &Traits, abilities: &Abilities, harms: Vec<&'static str>) -> 
     remedies.push(Remedy::MakeSmaller);
     let limit = abilities.faithful_limit();
     if within_tenant && !harms.is_empty() && abilities.uses_drafts() {
-        return RouteError::WouldBeRewritten { size, limit: abilities.graph_mime_limit(), why: harms, remedies };
+        let limit = abilities.graph_mime_limit().saturating_sub(room);
+        return RouteError::WouldBeRewritten { size, limit, why: harms, remedies };
     }
     let limit = if abilities.uses_drafts() && harms.is_empty() { abilities.message_limit } else { limit };
     // Lines that SMTP cannot carry leave Graph's limit as the true one.
     let limit = if traits.smtp_carries_lines { limit } else { limit.min(abilities.graph_mime_limit()) };
-    RouteError::TooLarge { size, limit, remedies }
+    RouteError::TooLarge { size, limit: limit.saturating_sub(room), remedies }
 }
 
 impl RouteError {

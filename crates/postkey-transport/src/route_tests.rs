@@ -138,7 +138,7 @@ fn a_refusal_for_size_is_a_552() {
     assert_eq!((code, enhanced), (552, "5.3.4"));
     assert_eq!(
         text,
-        "the message has 12000000 bytes; this sender can send 3000000. Allow the SMTP route (SMTP.SendAsApp, and SMTP AUTH \
+        "the message has 12,000,000 bytes; this sender can send 3,000,000. Allow the SMTP route (SMTP.SendAsApp, and SMTP AUTH \
          switched on for the mailbox); or grant Mail.ReadWrite, so that it can go by draft and upload session; or make the \
          message smaller, or send a link to the files."
     );
@@ -152,4 +152,16 @@ fn a_draft_keeps_five_custom_headers_ours_among_them() {
     )
     .unwrap();
     assert_eq!(losses(&message), ["In-Reply-To", "References", "X-Five", "List-Id"]);
+}
+
+#[test]
+fn what_repairs_add_counts_against_the_limit() {
+    let traits = Traits { size: 2_999_500, room: 1_024, ..small() };
+    let error = choose(&traits, &graph()).unwrap_err();
+    assert!(
+        error.to_string().starts_with("the message has 2,999,500 bytes; this sender can send 2,998,976"),
+        "{error}"
+    );
+    assert_eq!(grouped(999), "999");
+    assert_eq!(grouped(1_000), "1,000");
 }

@@ -5,8 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use postkey_base::{AccessToken, EmailAddress};
 use postkey_identity::{Cloud, HostPort, Network, NetworkError, TokenSource};
 use postkey_smtp::{
-    Action, DotStuffer, End, Path, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need, Xoauth2,
-    client::Missing,
+    Action, DotStuffer, End, Missing, Path, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need, Xoauth2,
 };
 use rustls_pki_types::ServerName;
 use tokio::{

@@ -208,3 +208,13 @@ async fn smtp_alone_can_be_wanted_and_graph_alone_too() {
     assert_eq!(refusal(&report).code(), "transport.no_route");
     assert_eq!(server.heard.lock().unwrap().connections, 0);
 }
+
+#[tokio::test]
+async fn submission_goes_through_the_proxy_that_is_set() {
+    let server = SmtpServer::start(Manners::default()).await;
+    let (proxy, asked) = crate::support::proxy().await;
+    let route = server.route_through(proxy);
+    let report = send_raw(&Transport { smtp: Some(route), ..transport(None, None) }, RAW).await;
+    assert!(report.outcome.is_accepted(), "{report:?}");
+    assert!(asked.lock().unwrap()[0].starts_with("CONNECT 127.0.0.1:"), "{asked:?}");
+}

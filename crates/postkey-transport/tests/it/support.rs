@@ -9,7 +9,7 @@ use std::{
 
 use postkey_base::{AccessToken, EmailAddress};
 use postkey_graph::Graph;
-use postkey_identity::{Cloud, HostPort, Network, TokenError, TokenSource};
+use postkey_identity::{Cloud, HostPort, Network, ProxyUrl, TokenError, TokenSource};
 use postkey_transport::{Abilities, SmtpRoute, Stamp, Transport};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{
@@ -215,6 +215,13 @@ impl SmtpServer {
         SmtpRoute::with_tls(Network::default(), target, Arc::clone(&self.client), tokens)
     }
 
+    /// The same server behind a proxy.
+    pub(crate) fn route_through(&self, proxy: ProxyUrl) -> SmtpRoute {
+        let tokens = Arc::clone(&self.tokens) as Arc<dyn TokenSource>;
+        let network = Network { proxy: Some(proxy), ..Network::default() };
+        SmtpRoute::with_tls(network, self.target.clone(), Arc::clone(&self.client), tokens)
+    }
+
     /// The same server to a client that does not know its CA.
     pub(crate) fn route_without_its_ca(&self) -> SmtpRoute {
         let nobody = rustls::RootCertStore::empty();
@@ -300,4 +307,32 @@ async fn read_message<S: tokio::io::AsyncRead + Unpin>(stream: &mut BufReader<S>
         }
         message.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
     }
+}
+
+/// An HTTP proxy that connects wherever it is asked to, and its record of the requests.
+pub(crate) async fn proxy() -> (ProxyUrl, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    tokio::spawn({
+        let asked = Arc::clone(&asked);
+        async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                let head = String::from_utf8(head).unwrap();
+                let target = head.split(' ').nth(1).unwrap().to_owned();
+                asked.lock().unwrap().push(head);
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(target).await.unwrap();
+                    stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+                });
+            }
+        }
+    });
+    (url, asked)
 }
