@@ -45,6 +45,9 @@ pub enum PasteError {
     /// A key or certificate instead of a secret.
     #[error("this is a certificate or a private key, not a client secret")]
     Pem,
+    /// Not year-month-day.
+    #[error("this is not a date such as 2028-11-24")]
+    NotADate,
     /// A token.
     #[error("this is an access token, not a client secret")]
     Token,
@@ -84,6 +87,7 @@ impl Diagnose for PasteError {
             Self::Masked => "setup.secret_masked",
             Self::Blanks | Self::Truncated(_) | Self::TooLong(_) => "setup.secret_damaged",
             Self::Pem | Self::Token => "setup.not_a_secret",
+            Self::NotADate => "setup.not_a_date",
         }
     }
 
@@ -102,6 +106,7 @@ impl Diagnose for PasteError {
                 "Copy the column Value under Certificates & secrets. If the page was left since, the value is gone for good: add a new client secret and copy its Value at once."
             }
             Self::Masked => "The value can be read only right after it was made: add a new client secret and copy its Value at once.",
+            Self::NotADate => "Give the day that the portal shows under Expires as year-month-day.",
             _ => "Copy the column Value once more with the copy button beside it; if the page was left since, add a new client secret.",
         }
         .to_owned()

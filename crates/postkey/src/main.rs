@@ -1,3 +1,94 @@
 //! The program: it parses, wires and prints; it decides nothing.
 
-fn main() {}
+mod cli;
+mod failure;
+mod hardening;
+mod output;
+mod progress;
+mod settings;
+mod signals;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    cli::{Cli, Command},
+    failure::Failure,
+    settings::Settings,
+};
+
+fn main() -> ExitCode {
+    // Before any secret is in memory.
+    hardening::forbid_core_dumps();
+    let cli = Cli::parse();
+    start_log(cli.common.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::note(format_args!("error: the program cannot start its threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(failure) => {
+            output::failure(&failure.diagnosis);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+/// Logs go to standard error; nothing is logged unless asked for, since what people need is printed.
+fn start_log(verbose: u8) {
+    let asked = std::env::var("POSTKEY_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = match (asked, verbose) {
+        (Some(filter), _) => filter,
+        (None, 0) => "error".into(),
+        (None, 1) => "info".into(),
+        // Other crates' own traces may show bodies of requests: never secrets of ours in a log.
+        (None, _) => "info,postkey=trace,postkey_setup=trace,postkey_identity=trace,postkey_graph=trace,postkey_transport=trace,postkey_store=trace".into(),
+    };
+    // h2, hyper and rustls at trace level write what goes over the wire.
+    let capped = format!("{filter},h2=info,hyper=info,hyper_util=info,rustls=info,reqwest=info,sqlx=info");
+    let filter = EnvFilter::try_new(capped).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(output::someone_watches()).init();
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let Cli { common, command } = cli;
+    // These need no settings, and must work beside broken ones.
+    let command = match command {
+        Command::Completions(command) => {
+            command.run();
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Man(command) => return command.run().map(|()| ExitCode::SUCCESS),
+        Command::Reference(command) => {
+            command.run();
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Emulator(command) => return command.run(common.dir).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo(command) => return command.run(common.dir).await.map(|()| ExitCode::SUCCESS),
+        other => other,
+    };
+    let settings = Settings::load(common.dir.as_deref(), common.settings.as_deref())?;
+    let json = common.json;
+    match command {
+        Command::Setup(command) => command.run(&settings, json).await?,
+        Command::Sender(command) => command.run(&settings, json).await?,
+        Command::Doctor(command) => return command.run(&settings, json).await,
+        Command::Send(command) => command.run(&settings, json).await?,
+        Command::Token(command) => command.run(&settings, json).await?,
+        Command::Key(command) => command.run(&settings, json).await?,
+        Command::Tenant(command) => command.run(&settings, json).await?,
+        Command::App(command) => command.run(&settings, json).await?,
+        Command::Credential(command) => command.run(&settings, json).await?,
+        Command::Completions(_) | Command::Man(_) | Command::Reference(_) | Command::Emulator(_) | Command::Demo(_) => {
+            unreachable!("answered above")
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

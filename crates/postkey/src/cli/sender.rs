@@ -1,0 +1,501 @@
+//! `postkey sender`: what every product calls its mail server configuration, and the walk through the portal that makes one.
+
+use std::{io::{IsTerminal, Read}, path::{Path, PathBuf}};
+
+use clap::{Args, Subcommand};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use postkey_base::{EmailAddress, Who};
+use postkey_identity::{Cloud, claims::AccessClaims, TokenSource};
+use postkey_setup::{
+    automatic::Patience,
+    connection::{Outside, SenderConnection, in_words},
+    limits::{self, Limit, Probed},
+    manual::{self, Walk},
+    options::Reach,
+    pasted,
+    proof::{Proof, Prover},
+    sender::{self as senders, Given, Pasted},
+};
+use postkey_store::{Sender as Saved, Stage};
+use serde_json::json;
+
+use super::CloudArgs;
+use crate::{
+    failure::Failure,
+    output::{self, BAD, FAINT, GOOD, STRONG, WARN, styled},
+    progress::Progress,
+    settings::Settings,
+    wiring,
+};
+
+/// Senders: tenant, app, mailbox and route under one name.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sender {
+    /// Save one from given values, in any order and over several calls: incomplete, then ready, then verified
+    Add(Box<Add>),
+    /// All of them
+    List,
+    /// One of them
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Send a test message and look whether it went out: ready becomes verified
+    Test {
+        /// Its name
+        name: String,
+        /// Who receives it (default: the mailbox itself)
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<String>,
+    },
+    /// Commands that limit its app to its mailbox, and a probe of what it can do today
+    Limit {
+        /// Its name
+        name: String,
+        /// A mailbox that ought to be refused; probed without sending anything
+        #[arg(long, value_name = "ADDRESS")]
+        denied: Option<String>,
+    },
+    /// Forget one; its app and credential stay
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// The four values of other products' forms, and where the tenant is.
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// Its name
+    name: String,
+    /// OAuth Client ID: the portal's Application (client) ID
+    #[arg(long, value_name = "GUID")]
+    client_id: Option<String>,
+    /// Tenant ID: the portal's Directory (tenant) ID, or a domain of the tenant
+    #[arg(long, visible_alias = "tenant-id", value_name = "TENANT")]
+    tenant: Option<String>,
+    /// Email Address: the mailbox that sends
+    #[arg(long, visible_alias = "email", value_name = "ADDRESS")]
+    mailbox: Option<String>,
+    /// Secret Key: a file that holds the secret's Value (- for standard input)
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// When the secret ends, as the portal shows it: 2028-11-24
+    #[arg(long, value_name = "DATE")]
+    expires: Option<String>,
+    #[command(flatten)]
+    cloud: CloudArgs,
+}
+
+impl Sender {
+    pub(crate) async fn run(self, settings: &Settings, json: bool) -> Result<(), Failure> {
+        let outside = wiring::open(settings).await?;
+        match self {
+            Self::Add(add) => add.run(settings, &outside, json).await,
+            Self::List => list(&outside, json).await,
+            Self::Show { name } => {
+                let sender = find(&outside, &name).await?;
+                if json {
+                    output::json(&sender);
+                } else {
+                    print(&sender);
+                }
+                Ok(())
+            }
+            Self::Test { name, to } => test(settings, &outside, &name, to, json).await,
+            Self::Limit { name, denied } => limit(&outside, &name, denied, json).await,
+            Self::Remove { name } => {
+                if !outside.store.remove_sender(&name).await? {
+                    find(&outside, &name).await?;
+                }
+                output::note(format_args!("sender {name} is forgotten; its app registration still exists in the tenant"));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, settings: &Settings, outside: &Outside, json: bool) -> Result<(), Failure> {
+        let cloud = self.cloud.cloud()?;
+        let complete_but_for_secret = match outside.store.sender(&self.name).await? {
+            Some(known) => {
+                let values = &known.values;
+                (self.client_id.is_some() || values.client_id.is_some()) && (self.tenant.is_some() || values.tenant.is_some())
+            }
+            None => self.client_id.is_some() && self.tenant.is_some(),
+        };
+        let secret = match &self.secret_file {
+            Some(path) => Some(Pasted::new(read_secret(path)?)),
+            None if complete_but_for_secret && std::io::stdin().is_terminal() && !json => {
+                ask_secret("Secret Key (the Value; empty to give it later)")?
+            }
+            None => None,
+        };
+        let given = Given {
+            client_id: self.client_id,
+            tenant: self.tenant,
+            mailbox: self.mailbox,
+            secret,
+            expires: self.expires.as_deref().map(end_of).transpose()?,
+        };
+        let has_secret = given.secret.is_some();
+        let dated = given.expires.is_some();
+        let saved = senders::add(outside, &self.name, &cloud, given).await?;
+        if json {
+            output::json(&saved);
+            return Ok(());
+        }
+        print(&saved);
+        if has_secret && !dated {
+            output::note(format_args!(
+                "\n{} when the secret ends is unknown: give --expires with the date that the portal shows beside it",
+                styled(WARN, "!")
+            ));
+        }
+        let command = settings.command();
+        match &saved.stage {
+            Stage::Incomplete { missing } => {
+                output::note(format_args!("\nStill missing: {}. Give it with: {command} sender add {}", in_words(missing), self.name));
+            }
+            Stage::Ready => output::note(format_args!("\nNext: {command} sender test {}", self.name)),
+            Stage::Verified { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// The secret, which never stands on a command line: other users of the machine can read those.
+fn read_secret(path: &Path) -> Result<String, Failure> {
+    /// Nothing that is a secret is longer; a wrong file is not read to its end.
+    const LIMIT: u64 = 16 * 1024;
+    let mut text = String::new();
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(LIMIT).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_string(&mut text))
+    };
+    read.map_err(|cause| Failure::file(path, "read as text", cause))?;
+    Ok(text)
+}
+
+fn ask_secret(prompt: &str) -> Result<Option<Pasted>, Failure> {
+    let typed = dialoguer::Password::new().with_prompt(prompt).allow_empty_password(true).interact();
+    let typed = typed.map_err(|cause| Failure::usage(format!("the secret could not be read: {cause}"), "Give it with --secret-file."))?;
+    Ok((!typed.is_empty()).then(|| Pasted::new(typed)))
+}
+
+/// The portal shows a day; the secret is good until that day begins at the latest, so the earliest reading is the safe one.
+fn end_of(text: &str) -> Result<Timestamp, Failure> {
+    let malformed = || Failure::usage(format!("{text:?} is not a date"), "Give --expires as year-month-day, such as 2028-11-24.");
+    if let Ok(at) = text.trim().parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let date: Date = text.trim().parse().map_err(|_| malformed())?;
+    TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).map_err(|_| malformed())
+}
+
+async fn find(outside: &Outside, name: &str) -> Result<Saved, Failure> {
+    let found = outside.store.sender(name).await?;
+    found.ok_or_else(|| postkey_setup::connection::ConnectionError::NoSender(name.to_owned()).into())
+}
+
+async fn list(outside: &Outside, json: bool) -> Result<(), Failure> {
+    let all = outside.store.senders().await?;
+    if json {
+        output::json(&all);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|sender| {
+            let shown = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+            vec![
+                sender.values.name.clone(),
+                shown(sender.values.mailbox.as_ref().map(ToString::to_string)),
+                stage(&sender.stage),
+                shown(sender.values.client_id.map(|id| id.to_string())),
+                shown(sender.values.tenant.map(|id| id.to_string())),
+            ]
+        })
+        .collect();
+    output::table(&["NAME", "MAILBOX", "STAGE", "CLIENT ID", "TENANT ID"], &rows);
+    Ok(())
+}
+
+fn stage(stage: &Stage) -> String {
+    match stage {
+        Stage::Incomplete { missing } => format!("incomplete: {}", in_words(missing)),
+        Stage::Ready => "ready".into(),
+        Stage::Verified { at } => format!("verified {}", at.strftime("%Y-%m-%d %H:%M UTC")),
+    }
+}
+
+fn print(sender: &Saved) {
+    let values = &sender.values;
+    let style = match sender.stage {
+        Stage::Incomplete { .. } => WARN,
+        Stage::Ready => STRONG,
+        Stage::Verified { .. } => GOOD,
+    };
+    output::line(format_args!("{}  {}", styled(STRONG, &values.name), styled(style, stage(&sender.stage))));
+    let shown = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+    let secret = match (&sender.stage, sender.staged_secret) {
+        (_, true) => "kept, not tried yet",
+        (Stage::Incomplete { missing }, _) if missing.contains(&postkey_store::Missing::Credential) => "-",
+        _ => "has produced a token",
+    };
+    for (name, value) in [
+        ("Email Address", shown(values.mailbox.as_ref().map(ToString::to_string))),
+        ("OAuth Client ID", shown(values.client_id.map(|id| id.to_string()))),
+        ("Tenant ID", shown(values.tenant.map(|id| id.to_string()))),
+        ("Credential", secret.into()),
+    ] {
+        output::line(format_args!("  {} {value}", styled(FAINT, format_args!("{name:<16}"))));
+    }
+}
+
+async fn test(settings: &Settings, outside: &Outside, name: &str, to: Option<String>, json: bool) -> Result<(), Failure> {
+    let connection = outside.sender(name).await?;
+    let to = match to {
+        Some(text) => text.parse().map_err(|error: postkey_base::address::AddressError| {
+            Failure::usage(error.to_string(), "Give --to as name@domain.")
+        })?,
+        None => connection.mailbox.clone(),
+    };
+    let proof = prove(outside, &connection, &to).await?;
+    if json {
+        output::json(&json!({ "sender": find(outside, name).await?, "proof": proof }));
+    } else {
+        output::line(format_args!("{} {}", styled(GOOD, "verified:"), proof.in_words()));
+        output::note(format_args!("\nNext: {} send --sender {name} --to someone@example.com --subject Hello --body 'It works'", settings.command()));
+    }
+    Ok(())
+}
+
+/// Without long waits: what a person pasted is settled or wrong.
+async fn prove(outside: &Outside, connection: &SenderConnection, to: &EmailAddress) -> Result<Proof, Failure> {
+    let progress = Progress::new();
+    let granted = postkey_setup::abilities::granted(connection).await;
+    let brief = std::time::Duration::from_secs(30);
+    let prover = Prover {
+        connection: &connection.app,
+        outside,
+        mailbox: &connection.mailbox,
+        test_to: to,
+        sender: &connection.sender.values.name,
+        reach: Reach::TenantWide,
+        smtp: granted.smtp,
+        read_write: granted.graph_read_write,
+        watcher: &progress,
+        patience: Patience { consent: brief, exchange: brief, ..Patience::default() },
+    };
+    Ok(prover.prove().await?)
+}
+
+async fn limit(outside: &Outside, name: &str, denied: Option<String>, json: bool) -> Result<(), Failure> {
+    let connection = outside.sender(name).await?;
+    let denied: Option<EmailAddress> = denied
+        .map(|text| {
+            text.parse().map_err(|error: postkey_base::address::AddressError| {
+                Failure::usage(error.to_string(), "Give --denied as name@domain.")
+            })
+        })
+        .transpose()?;
+    let token = connection.app.graph_tokens().token().await?;
+    let claims = AccessClaims::of(&token).unwrap_or_default();
+    let app = &connection.app.app;
+    // The token's object id is the enterprise application's; the registration's would be refused by Exchange.
+    let principal = app.service_principal.or(claims.oid.map(Into::into)).ok_or_else(|| {
+        Failure::new(
+            "setup.principal_unknown",
+            "the object id of the enterprise application is not known",
+            "Copy it from Enterprise applications > (the app) > Overview: Object ID.",
+            Who::You,
+        )
+    })?;
+    let mailboxes = [connection.mailbox.clone()];
+    let granted = postkey_setup::abilities::granted(&connection).await;
+    let lines = limits::commands(&Limit {
+        client: app.client_id,
+        principal,
+        app: &app.display_name,
+        mailboxes: &mailboxes,
+        smtp: granted.smtp,
+        read_write: granted.graph_read_write,
+    });
+    let graph = connection.app.graph()?;
+    let own = limits::probe(&graph, &connection.mailbox).await;
+    let other = match &denied {
+        Some(address) => Some(limits::probe(&graph, address).await),
+        None => None,
+    };
+    let verdict = verdict(&own, other.as_ref());
+    let reach = match (&own, &other) {
+        (_, Some(Probed::Allowed)) => postkey_store::Reach::TenantWide,
+        (Probed::Allowed, Some(Probed::Refused(_))) => postkey_store::Reach::Limited,
+        _ => postkey_store::Reach::Unknown,
+    };
+    if other.is_some() {
+        let mut proof = connection.sender.last_proof.clone().unwrap_or_else(|| json!({}));
+        proof["limit"] = json!({ "allowed": connection.mailbox, "denied": denied, "verdict": verdict, "at": outside.clock.now() });
+        outside.store.record_sender_reach(name, reach, &proof).await?;
+    }
+    let granted_in_entra = claims.roles.iter().any(|role| role == "Mail.Send");
+    if json {
+        output::json(&json!({
+            "commands": lines,
+            "granted_in_entra": granted_in_entra,
+            "probes": {
+                "allowed": { "mailbox": connection.mailbox, "result": probed(&own) },
+                "denied": other.as_ref().map(|other| json!({ "mailbox": denied, "result": probed(other) })),
+            },
+            "verdict": verdict,
+        }));
+        return Ok(());
+    }
+    output::line(styled(STRONG, "For an Exchange administrator, in Exchange Online PowerShell (30 minutes to 2 hours to work):"));
+    output::line("");
+    for line in &lines {
+        output::line(format_args!("  {line}"));
+    }
+    if granted_in_entra {
+        output::line(format_args!(
+            "\n{} Mail.Send is granted in Entra as well. The two add up, so the app can send as everyone until that grant is removed:\n  {}",
+            styled(WARN, "!"),
+            connection.app.cloud.portal_link(postkey_identity::PortalPage::ApiPermissions(app.client_id)),
+        ));
+    }
+    output::line(format_args!("\n{}", styled(STRONG, "What it can do today")));
+    output::line(format_args!("  {:<32} {}", connection.mailbox.as_str(), shown(&own)));
+    if let (Some(address), Some(other)) = (&denied, &other) {
+        output::line(format_args!("  {:<32} {}", address.as_str(), shown(other)));
+    }
+    output::line(format_args!("\n{verdict}"));
+    Ok(())
+}
+
+fn verdict(own: &Probed, other: Option<&Probed>) -> &'static str {
+    match (own, other) {
+        (_, Some(Probed::Allowed)) => "not limited: it can send as the mailbox that ought to be refused",
+        (Probed::Allowed, Some(Probed::Refused(_))) => "limited: its own mailbox is allowed, the other is refused",
+        (Probed::Refused(_), _) => "not usable: its own mailbox is refused",
+        (_, Some(Probed::Unknown(_))) => "unknown: the other mailbox gave no clear answer",
+        (Probed::Unknown(_), _) => "unknown: its own mailbox gave no clear answer",
+        (Probed::Allowed, None) => "its own mailbox is allowed; name one that ought to be refused with --denied to prove the limit",
+    }
+}
+
+fn probed(probe: &Probed) -> &'static str {
+    match probe {
+        Probed::Allowed => "allowed",
+        Probed::Refused(_) => "refused",
+        Probed::Unknown(_) => "unknown",
+    }
+}
+
+fn shown(probe: &Probed) -> String {
+    match probe {
+        Probed::Allowed => styled(GOOD, "may send"),
+        Probed::Refused(error) => format!("{}  {}", styled(BAD, "refused"), styled(FAINT, error)),
+        Probed::Unknown(Some(error)) => format!("{}  {}", styled(WARN, "unknown"), styled(FAINT, error)),
+        Probed::Unknown(None) => styled(WARN, "unknown"),
+    }
+}
+
+/// `postkey setup --manual`: one step of the portal at a time, each value checked before the next.
+pub(crate) async fn manual(
+    settings: &Settings,
+    name: &str,
+    cloud: Cloud,
+    mailbox: Option<String>,
+    test_to: Option<String>,
+) -> Result<(), Failure> {
+    let outside = wiring::open(settings).await?;
+    let walk = Walk::new(&cloud);
+    let mut given = Given { mailbox, ..Given::default() };
+    let steps = walk.steps();
+    let mut client = None;
+    for (number, step) in steps.iter().enumerate() {
+        output::note(format_args!("\n{} {}", styled(FAINT, format_args!("{}/{}", number + 1, steps.len())), styled(STRONG, step.title)));
+        if let Some(link) = walk.link(step, client) {
+            output::note(format_args!("  {link}"));
+        }
+        for line in step.instructions {
+            output::note(format_args!("  {line}"));
+        }
+        let Some(value) = step.asks else {
+            pause()?;
+            continue;
+        };
+        loop {
+            let typed = ask_value(value, given.mailbox.as_deref())?;
+            match walk.take(value, typed, &mut given) {
+                Ok(()) => {}
+                Err(error) => {
+                    tell(&error);
+                    continue;
+                }
+            }
+            if value == manual::Value::ClientId {
+                client = given.client_id.as_deref().and_then(|text| pasted::client_id(text).ok());
+            }
+            // Saved and checked as far as it goes; a refused secret is asked for again.
+            match senders::add(&outside, name, &cloud, given.clone()).await {
+                Ok(saved) => {
+                    output::note(format_args!("  {} {}", styled(GOOD, "✓"), stage(&saved.stage)));
+                    break;
+                }
+                Err(error) => {
+                    tell(&error);
+                    walk.forget(value, &mut given);
+                }
+            }
+        }
+    }
+    let to = test_to;
+    test(settings, &outside, name, to, false).await
+}
+
+fn tell(error: &dyn postkey_base::Diagnose) {
+    let found = error.diagnosis();
+    output::note(format_args!("  {} {}", styled(BAD, "✗"), found.what));
+    output::details(&found, "    ");
+}
+
+fn no_terminal(cause: impl std::fmt::Display) -> Failure {
+    Failure::usage(
+        format!("--manual needs answers and found none: {cause}"),
+        "Run it on a terminal, or feed one answer a line; or give the values with `postkey sender add`.",
+    )
+}
+
+/// A line from a pipe, or a prompt on a terminal.
+fn line(prompt: &str) -> Result<String, Failure> {
+    if std::io::stdin().is_terminal() {
+        return dialoguer::Input::<String>::new().with_prompt(prompt).allow_empty(true).interact_text().map_err(no_terminal);
+    }
+    output::note(format_args!("{prompt}:"));
+    let mut text = String::new();
+    match std::io::stdin().read_line(&mut text) {
+        Ok(0) => Err(no_terminal("the input ended")),
+        Ok(_) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
+        Err(cause) => Err(no_terminal(cause)),
+    }
+}
+
+fn pause() -> Result<(), Failure> {
+    line("  Done? Press Enter").map(drop)
+}
+
+fn ask_value(value: manual::Value, suggested: Option<&str>) -> Result<manual::Typed, Failure> {
+    if value == manual::Value::Secret && std::io::stdin().is_terminal() {
+        let typed = dialoguer::Password::new().with_prompt(format!("  {}", value.prompt())).allow_empty_password(true).interact();
+        return typed.map(manual::Typed::new).map_err(no_terminal);
+    }
+    let prompt = match (value, suggested) {
+        (manual::Value::Mailbox, Some(suggested)) => format!("  {} [{suggested}]", value.prompt()),
+        _ => format!("  {}", value.prompt()),
+    };
+    line(&prompt).map(manual::Typed::new)
+}
