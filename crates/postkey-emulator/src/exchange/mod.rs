@@ -19,7 +19,11 @@ mod mime_write;
 mod refusal;
 mod reply;
 mod send_mail;
+mod smtp;
+mod smtp_data;
+pub(crate) mod smtp_server;
 pub mod state;
+mod submission;
 mod upload;
 
 #[cfg(test)]

@@ -213,6 +213,11 @@ pub(crate) fn check(
         let representation = access::representation(tenant, &Sender { actors, mailbox }, &from);
         let represented =
             tenant.mailboxes.values().find(|other| other.has_address(&from) && other.owner != mailbox.owner);
+        if let (Some(other), Some(from)) = (represented, &mut letter.from)
+            && mime.is_none()
+        {
+            from.name = Some(other.display_name.clone()); // the address book's name, whatever the client wrote
+        }
         match representation {
             None => return Err(access::send_as_denied()),
             Some(Representation::Own) => {

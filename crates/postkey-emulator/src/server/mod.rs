@@ -5,7 +5,6 @@ mod body;
 mod graph;
 mod login;
 pub(crate) mod proxy;
-pub(crate) mod smtp;
 
 use std::{
     net::SocketAddr,
@@ -131,6 +130,8 @@ pub(crate) struct Answered {
     pub(crate) tenant: Option<Uuid>,
     /// Cut the connection instead: the request took effect, its answer is lost.
     pub(crate) cut: bool,
+    /// How late the answer comes.
+    pub(crate) late: Duration,
 }
 
 /// The connection is to be cut without an answer.
@@ -265,10 +266,16 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
     if with_effect {
         answered = Some(room(face, shared, arrived));
     }
-    let outcome = match &fault {
+    let mut outcome = match &fault {
         Some(fault) => spoil(face, shared, arrived, fault, answered).await,
         None => Ok((answered.unwrap_or_else(|| room(face, shared, arrived)), false)),
     };
+    if let Ok((answered, _)) = &mut outcome
+        && let Some(ms) = answered.response.headers_mut().remove("x-emulator-delay-ms")
+        && let Some(ms) = ms.to_str().ok().and_then(|ms| ms.parse().ok())
+    {
+        tokio::time::sleep(Duration::from_millis(ms)).await; // an address asked for a late answer
+    }
     let mut world = shared.world();
     let now = world.clock.now();
     let (status, app_id, tenant) = match &outcome {
@@ -295,11 +302,6 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
         return Err(Cut);
     }
     let mut response = answered.response;
-    // An address asked for a late answer.
-    let delay = response.headers_mut().remove("x-emulator-delay-ms").and_then(|ms| ms.to_str().ok()?.parse().ok());
-    if let Some(delay) = delay {
-        tokio::time::sleep(Duration::from_millis(delay)).await;
-    }
     // The emulator's clock, not the machine's: clients measure their own by it. RFC 9110 §5.6.7
     if let Ok(date) = http_date(now).parse() {
         response.headers_mut().insert("date", date);
@@ -341,7 +343,7 @@ async fn spoil(
                 _ => graph::injected(&world, arrived, &fault.action),
             };
             let (app_id, tenant) = answered.map_or((None, None), |answered| (answered.app_id, answered.tenant));
-            Ok((Answered { response, app_id, tenant, cut: false }, false))
+            Ok((Answered { response, app_id, tenant, cut: false, late: Duration::ZERO }, false))
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Drives SMTP sessions over sockets: TLS, deadlines, a bound on connections, an orderly end.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
+
+use super::{
+    mime_write,
+    smtp::{Ask, Session, Surroundings},
+    submission::{self, Login},
+};
+use crate::{journal::Call, server::Shared};
+
+/// Open connections to this port; more wait in the listener's queue.
+const CONNECTIONS: usize = 500;
+/// A silent client is sent away; Exchange Online waits about this long for a command (unverified).
+const IDLE: Duration = Duration::from_secs(300);
+/// A client that cannot take an answer for so long is gone.
+const WRITING: Duration = Duration::from_secs(60);
+/// A handshake takes well under a second; a stalled one holds a place.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+/// One read.
+const READ_BYTES: usize = 64 * 1024;
+/// The front end that this port claims to be.
+const HOST: &str = "EM0P282CA0001.emulator.outlook.office365.com";
+
+/// Accepts connections until told to stop, then closes them.
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, tls: TlsAcceptor) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // Both futures lose nothing when dropped: an accepted socket is returned or still queued.
+        let place = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let accepted = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (Ok(place), Ok((socket, _))) = (place, accepted) else { continue };
+        let (inner, tls) = (Arc::clone(&shared), tls.clone());
+        shared.tasks.spawn(async move {
+            let _place = place;
+            let stop = inner.stop.clone();
+            // What is in hand is in memory only: a connection may end between any two awaits.
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = converse(socket, &inner, &tls) => {}
+            }
+        });
+    }
+}
+
+/// Gives the mailbox's place back however the connection ends.
+struct Guard<'a> {
+    shared: &'a Shared,
+    login: Option<Login>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Some(login) = self.login.take() {
+            submission::leave(&mut self.shared.world(), &login);
+        }
+    }
+}
+
+async fn converse(socket: TcpStream, shared: &Shared, tls: &TlsAcceptor) {
+    let peer = socket.peer_addr().map_or_else(|_| "unknown".into(), |address| address.ip().to_string());
+    let around = {
+        let world = shared.world();
+        Surroundings {
+            host: HOST.into(),
+            peer,
+            date: mime_write::rfc5322_date(world.clock.now()),
+            session_id: Uuid::new_v4().simple().to_string()[..16].to_uppercase(),
+            size: world.mail.limits.smtp_size,
+        }
+    };
+    let mut session = Session::new(around);
+    let mut guard = Guard { shared, login: None };
+    let mut socket = socket;
+    if !matches!(talk(&mut socket, &mut session, &mut guard).await, Some(Ask::Handshake)) {
+        return;
+    }
+    let Ok(Ok(mut secured)) = timeout(HANDSHAKE, tls.accept(socket)).await else { return };
+    session.tls_started();
+    talk(&mut secured, &mut session, &mut guard).await;
+    let _ = timeout(WRITING, secured.shutdown()).await;
+}
+
+/// Runs until the session wants something that this stream cannot give; None = the connection is over.
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    session: &mut Session,
+    guard: &mut Guard<'_>,
+) -> Option<Ask> {
+    let mut buffer = vec![0; READ_BYTES];
+    let mut recipients = 0;
+    loop {
+        let ask = session.next();
+        if matches!(ask, Ask::Input | Ask::Handshake | Ask::Close) {
+            let output = session.take_output();
+            if !output.is_empty() {
+                timeout(WRITING, stream.write_all(&output)).await.ok()?.ok()?;
+                timeout(WRITING, stream.flush()).await.ok()?.ok()?;
+            }
+        }
+        match ask {
+            Ask::Input => {
+                let read = timeout(IDLE, stream.read(&mut buffer)).await.ok()?.ok()?;
+                if read == 0 {
+                    return None;
+                }
+                session.feed(&buffer[..read]);
+            }
+            Ask::Handshake => return Some(Ask::Handshake),
+            Ask::Close => return None,
+            Ask::Authenticate { user, token } => {
+                let judged = submission::authenticate(&mut guard.shared.world(), HOST, &user, &token);
+                let judged = judged.map(|login| guard.login = Some(login));
+                record(guard, "AUTH", &judged.clone().err().unwrap_or_else(|| "235".into()));
+                session.authenticated(judged);
+            }
+            Ask::Recipient(address) => {
+                let login = guard.login.clone()?;
+                let judged = submission::recipient(&mut guard.shared.world(), &login, recipients, &address);
+                recipients += usize::from(judged.is_ok());
+                session.answer_recipient(judged);
+            }
+            Ask::Message(envelope) => {
+                recipients = 0;
+                let login = guard.login.clone()?;
+                let submitted = submission::submit(&mut guard.shared.world(), HOST, &login, envelope);
+                record(guard, "DATA", if submitted.cut { "0" } else { &submitted.reply });
+                guard.shared.changed();
+                if submitted.cut {
+                    return None;
+                }
+                tokio::time::sleep(Duration::from_millis(submitted.delay_ms)).await;
+                session.answer_message(&submitted.reply);
+            }
+        }
+    }
+}
+
+fn record(guard: &Guard<'_>, verb: &str, reply: &str) {
+    let mut world = guard.shared.world();
+    let seq = world.journal.begin();
+    let tenant = guard.login.as_ref().map(|login| world.tenants[login.tenant].id);
+    let time = world.clock.now();
+    world.journal.record(Call {
+        seq,
+        time,
+        host: "smtp",
+        method: verb.to_owned(),
+        path: String::new(),
+        operation: format!("smtp.{}", verb.to_ascii_lowercase()),
+        status: reply.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0),
+        app_id: guard.login.as_ref().map(|login| login.app_id),
+        tenant,
+        fault: false,
+    });
+}
