@@ -55,7 +55,7 @@ pub enum Material {
     },
     /// A certificate; its private key is durable before the certificate is uploaded.
     Certificate {
-        /// SHA-1 of the certificate as Graph writes `customKeyIdentifier`, or what the caller chose.
+        /// The certificate's thumbprint, as the caller writes it.
         thumbprint: String,
         /// The certificate, DER.
         certificate: Vec<u8>,

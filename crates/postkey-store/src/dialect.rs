@@ -2,16 +2,16 @@
 
 use std::{
     fs, io,
-    io::Read,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
     AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
+use tokio::sync::Mutex;
 
 use crate::{Location, MasterKeys, Options, StoreError, migrate};
 
@@ -27,6 +27,8 @@ pub(crate) enum Dialect {
 pub(crate) enum Access {
     Read,
     Write,
+    /// Like `Write`, but each statement sees what others have committed: what was so before a lock was waited for is not so after.
+    Migrate,
 }
 
 impl Access {
@@ -53,8 +55,9 @@ impl Dialect {
     pub(crate) fn begin(self, access: Access) -> &'static str {
         match (self, access) {
             (Self::Sqlite, Access::Read) => "BEGIN",
-            (Self::Sqlite, Access::Write) => "BEGIN IMMEDIATE",
+            (Self::Sqlite, Access::Write | Access::Migrate) => "BEGIN IMMEDIATE",
             (Self::Postgres, Access::Read) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            (Self::Postgres, Access::Migrate) => "BEGIN ISOLATION LEVEL READ COMMITTED",
             (Self::Postgres, Access::Write) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
         }
     }
@@ -90,9 +93,12 @@ impl Dialect {
     ) -> Result<(), StoreError> {
         sqlx::any::install_default_drivers();
         let classify = |error| self.classify(location, "store.open", error);
+        // One after the other in this process: while a file is made it is open, and closing it would take away the locks
+        // that another thread's SQLite holds on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        static PREPARING: Mutex<()> = Mutex::const_new(());
+        let _one_at_a_time = PREPARING.lock().await;
         if let Location::Sqlite(path) = location {
             make_file_if_missing(path)?;
-            check_header(path, location)?;
         }
         let connect = async { AnyConnection::connect_with(&connect_options(location)?).await.map_err(classify) };
         let mut connection = match tokio::time::timeout(CONNECT_DEADLINE, connect).await {
@@ -124,10 +130,14 @@ impl Dialect {
         migrate::inspect(connection, self, location, keys).await?;
         if self == Self::Sqlite {
             // Here rather than in the pool, which would try again and again and then only say that it took too long.
-            // The read makes the index of the write-ahead log, the last thing that needs room.
-            let settings = "PRAGMA query_only = OFF; PRAGMA journal_mode = WAL; SELECT COUNT(*) FROM sqlite_schema";
-            let done = connection.execute(sqlx::raw_sql(settings)).await;
-            done.map_err(|error| self.classify(location, "store.open", error))?;
+            let begun = Instant::now();
+            while let Err(error) = begin_write_ahead_log(connection, location).await {
+                // Of several programs that begin a store at once, SQLite lets all but one fail here without waiting.
+                if !matches!(error, StoreError::Locked { .. }) || begun.elapsed() >= options.patience {
+                    return Err(error);
+                }
+                tokio::time::sleep(LOCK_RECHECK).await;
+            }
         }
         Ok(())
     }
@@ -257,6 +267,13 @@ fn classify_postgres(location: Location, operation: &'static str, code: &str, er
     }
 }
 
+async fn begin_write_ahead_log(connection: &mut AnyConnection, location: &Location) -> Result<(), StoreError> {
+    // The read makes the log's index, the last thing that needs room.
+    let settings = "PRAGMA query_only = OFF; PRAGMA journal_mode = WAL; SELECT COUNT(*) FROM sqlite_schema";
+    let done = connection.execute(sqlx::raw_sql(settings)).await;
+    done.map(drop).map_err(|error| Dialect::Sqlite.classify(location, "store.open", error))
+}
+
 /// The first complaint of the database about itself, as an error.
 pub(crate) async fn quick_check(connection: &mut AnyConnection, location: &Location) -> Result<(), StoreError> {
     let query = "-- database.quick_check
@@ -308,29 +325,24 @@ fn make_file_if_missing(path: &Path) -> Result<(), StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused(folder))?;
     }
-    // Without `truncate`: this also finds out whether an existing file may be written.
-    let opened = fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
-    opened.map(drop).map_err(refused(path))
-}
-
-fn check_header(path: &Path, location: &Location) -> Result<(), StoreError> {
-    let mut header = Vec::with_capacity(MAGIC.len());
-    let read = fs::File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut header));
-    read.map_err(|cause| StoreError::NotWritable { path: path.to_owned(), cause })?;
-    if header.is_empty() || header == MAGIC {
-        return Ok(());
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        // Asked without opening it, for the reason given in `prepare`; SQLite itself would fall back to reading.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            rustix::fs::access(path, rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK)
+                .map_err(|error| refused(path)(error.into()))
+        }
+        made => made.map(drop).map_err(refused(path)),
     }
-    Err(StoreError::Damaged { location: location.clone(), finding: "the file is not a database".into() })
 }
-
-/// How every SQLite file begins.
-const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// SQLite's default, which we do not change.
 const PAGE_BYTES: u64 = 4096;
 
 /// A database of this size is checked in well under a second at every start; a larger one only by the doctor.
 const QUICK_CHECK_BYTES: u64 = 64 << 20;
+
+/// As often as a lock is asked for that SQLite does not wait for.
+const LOCK_RECHECK: Duration = Duration::from_millis(10);
 
 /// A server that takes longer to answer is down, as far as whoever waits for a command is concerned.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);

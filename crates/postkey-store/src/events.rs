@@ -91,7 +91,7 @@ pub struct Retention {
 }
 
 impl Default for Retention {
-    /// 90 days, as Entra keeps its own at most, and not more than 200,000 lines (about 100 MB).
+    /// A quarter of a year, and not more than 200,000 lines (about 100 MB).
     fn default() -> Self {
         Self { age: SignedDuration::from_hours(90 * 24), lines: 200_000 }
     }

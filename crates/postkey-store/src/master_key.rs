@@ -224,7 +224,9 @@ impl MasterKeys {
 
     /// Puts these versions into the file, durable before this returns: at every moment the file is the old one or the new one.
     pub(crate) fn replace_file(&self, path: &Path) -> Result<(), KeyError> {
-        write_durably(path, self, Overwrite::Always).map(drop)
+        // Where the path is a link, the file that it leads to is replaced, not the link.
+        let target = path.canonicalize().map_err(|cause| io_error(path, cause))?;
+        write_durably(&target, self, Overwrite::Always).map(drop)
     }
 
     fn lines(&self) -> Zeroizing<String> {

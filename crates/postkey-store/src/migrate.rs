@@ -59,7 +59,7 @@ pub(crate) async fn bring_up_to_date(shared: &Arc<Shared>) -> Result<(), StoreEr
     }
     drop(transaction);
 
-    let mut transaction = Transaction::begin(Arc::clone(shared), "store.migrate", Access::Write).await?;
+    let mut transaction = Transaction::begin(Arc::clone(shared), "store.migrate", Access::Migrate).await?;
     if let Some(lock) = shared.dialect.lock_schema() {
         transaction.execute_raw(lock).await?;
     }

@@ -20,6 +20,7 @@ on_both_databases!(
     a_newer_schema_is_refused_and_nothing_is_changed,
     another_programs_database_is_left_alone,
     a_key_file_is_made_for_a_new_store_only,
+    programs_that_begin_a_store_at_once_agree_on_it,
 );
 
 fn short() -> Options {
@@ -106,6 +107,22 @@ async fn a_key_file_is_made_for_a_new_store_only(place: Place) {
     assert!(!path.exists());
     fs::rename(&kept, &path).unwrap();
     open().await.unwrap();
+}
+
+async fn programs_that_begin_a_store_at_once_agree_on_it(place: Place) {
+    let path = place.folder.path().join("keys/master.key");
+    let mut programs = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (location, source) = (place.location.clone(), KeySource::File(path.clone()));
+        let clock = place.clock.clock();
+        programs.spawn(async move { Store::open_or_create(location, source, clock).await?.installation().await });
+    }
+    let mut installations = Vec::new();
+    while let Some(begun) = programs.join_next().await {
+        installations.push(begun.unwrap().unwrap());
+    }
+    installations.dedup();
+    assert_eq!(installations.len(), 1, "{installations:?}");
 }
 
 #[tokio::test]
