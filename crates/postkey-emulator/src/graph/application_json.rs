@@ -92,10 +92,34 @@ const WEB: &[Property] = &[
     firm("redirectUriSettings", THINGS),
 ];
 
+/// Application permissions that an API offers.
+pub(crate) const APP_ROLES: Kind = Kind::List(&Kind::Object(&[
+    firm("allowedMemberTypes", TEXTS),
+    open("description", Kind::Text),
+    open("displayName", Kind::Text),
+    firm("id", Kind::Guid),
+    firm("isEnabled", Kind::Flag),
+    open("origin", Kind::Text),
+    open("value", Kind::Text),
+]));
+
+/// Delegated permissions that an API offers.
+pub(crate) const SCOPES: Kind = Kind::List(&Kind::Object(&[
+    open("adminConsentDescription", Kind::Text),
+    open("adminConsentDisplayName", Kind::Text),
+    firm("id", Kind::Guid),
+    firm("isEnabled", Kind::Flag),
+    open("origin", Kind::Text),
+    open("type", Kind::Text),
+    open("userConsentDescription", Kind::Text),
+    open("userConsentDisplayName", Kind::Text),
+    open("value", Kind::Text),
+]));
+
 const API: &[Property] = &[
     open("acceptMappedClaims", Kind::Flag),
     firm("knownClientApplications", GUIDS),
-    firm("oauth2PermissionScopes", THINGS),
+    firm("oauth2PermissionScopes", SCOPES),
     firm("preAuthorizedApplications", THINGS),
     open("requestedAccessTokenVersion", Kind::Number),
 ];
@@ -128,7 +152,7 @@ pub(crate) const WRITABLE: &[Property] = &[
     shown("verifiedPublisher"),
     firm("addIns", THINGS),
     open("api", Kind::Object(API)),
-    firm("appRoles", THINGS),
+    firm("appRoles", APP_ROLES),
     open("authenticationBehaviors", Kind::Anything),
     open("defaultRedirectUri", Kind::Text),
     open("description", Kind::Text),

@@ -255,7 +255,7 @@ fn show(call: &mut Call<'_>, at: usize, options: &Options, with_keys: bool) -> V
         known.into_iter().filter(|(_, from)| call.shows(*from)).map(|(secret, _)| secret).collect();
     let app = &call.directory().applications[at];
     let mut item = application_json(app, &call.tenant().domain, &secrets, with_keys);
-    if options.expand.iter().any(|name| name.split('(').next() == Some("owners")) {
+    if options.expand.iter().any(|name| name == "owners") {
         item["owners"] = super::owners::owners_json(call.directory(), &app.owners).into();
     }
     item

@@ -95,7 +95,7 @@ impl Part {
 
 fn single(part: &Value, method: Method, url: &str, outer: &ApiRequest) -> Result<ApiRequest, Refusal> {
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
-    let path: Vec<String> = path.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect();
+    let path = crate::server::segments(path);
     if path.first().is_some_and(|segment| segment == "$batch") {
         return Err(bad("A batch cannot hold another."));
     }
@@ -129,7 +129,7 @@ fn single(part: &Value, method: Method, url: &str, outer: &ApiRequest) -> Result
         method,
         version: outer.version.clone(),
         path,
-        query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+        query: crate::server::pairs(query.as_bytes()),
         headers,
         body,
         caller: outer.caller.clone(),
@@ -137,21 +137,6 @@ fn single(part: &Value, method: Method, url: &str, outer: &ApiRequest) -> Result
         request_id: outer.request_id,
         client_request_id: outer.client_request_id.clone(),
     })
-}
-
-/// Percent-decoded; what is no valid escape stays as it stands.
-pub(crate) fn decoded(segment: &str) -> String {
-    let bytes = segment.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = (bytes[at] == b'%')
-            .then(|| segment.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok()))
-            .flatten();
-        decoded.push(escape.unwrap_or(bytes[at]));
-        at += if escape.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 fn shown(id: &str, response: ApiResponse) -> Value {

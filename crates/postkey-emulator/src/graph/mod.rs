@@ -25,7 +25,6 @@ mod tests;
 pub(crate) mod throttling;
 mod users;
 
-use http::Method;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -83,12 +82,16 @@ fn answer(world: &mut World, request: &ApiRequest, now: Timestamp) -> Answer {
     let mut call = Call { world, request, caller, now, reach: Reach::Owned, tenant };
 
     let (app, tenant_id, users) = (call.caller.app_id, call.caller.tenant, call.directory().users.len());
-    call.directory_mut().usage.count(request, app, tenant_id, users, now)?;
+    let share = call.directory_mut().usage.count(request, app, tenant_id, users, now)?;
 
     let operation = operation_name(&request.method, &request.path);
     let route = operations::route(&request.method, &request.path)?;
     call.reach = permissions::check(&call, &operation)?;
-    route(&mut call)
+    let mut response = route(&mut call)?;
+    if share > 0.8 {
+        response.headers.push(("x-ms-throttle-limit-percentage", format!("{share:.1}")));
+    }
+    Ok(response)
 }
 
 impl Call<'_> {

@@ -56,7 +56,7 @@ impl Options {
                 "filter" => options.filter = Some(Filter::parse(value).map_err(invalid_filter)?),
                 "search" => options.search = Some(value.clone()),
                 "orderby" => options.order = order(value, resource)?,
-                "expand" => options.expand = value.split(',').map(|name| name.trim().to_owned()).collect(),
+                "expand" => options.expand = expansion(value, resource)?,
                 "top" => options.top = Some(page_size(value, resource)?),
                 "count" => options.count = value.eq_ignore_ascii_case("true"),
                 "skip" if !resource.directory => options.skip = number(value, "$skip")?,
@@ -199,7 +199,7 @@ fn select(item: Value, resource: &Resource, options: &Options) -> Value {
         None => resource.defaults.to_vec(),
     };
     let mut kept = Map::new();
-    for name in wanted.into_iter().chain(options.expand.iter().map(|name| name.split('(').next().unwrap_or(name))) {
+    for name in wanted.into_iter().chain(options.expand.iter().map(String::as_str)) {
         if let Some((name, value)) = item.remove_entry(name) {
             kept.insert(name, value);
         }
@@ -222,6 +222,15 @@ fn selection(value: &str, resource: &Resource) -> Result<Vec<String>, Refusal> {
                 .map(|known| (*known).to_owned())
                 .ok_or_else(|| unknown_property(name, resource))
         })
+        .collect()
+}
+
+/// Related objects that can come along: owners, where there are any. (unverified wording)
+fn expansion(value: &str, resource: &Resource) -> Result<Vec<String>, Refusal> {
+    let offered = matches!(resource.entity, "application" | "servicePrincipal");
+    let names = value.split(',').map(|name| name.trim().split('(').next().unwrap_or_default().to_owned());
+    names
+        .map(|name| if offered && name == "owners" { Ok(name) } else { Err(unknown_property(&name, resource)) })
         .collect()
 }
 

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Call, Key,
+    application_json::{APP_ROLES, SCOPES},
     applications::forget_dangling,
     credentials::secret_json,
     errors::{Answer, Refusal, no_content},
@@ -106,7 +107,7 @@ const WRITABLE: &[Property] = &[
     firm("addIns", THINGS),
     firm("alternativeNames", TEXTS),
     firm("appRoleAssignmentRequired", Kind::Flag),
-    firm("appRoles", THINGS),
+    firm("appRoles", APP_ROLES),
     open("customSecurityAttributes", Kind::Anything),
     open("description", Kind::Text),
     open("displayName", Kind::Text),
@@ -117,7 +118,7 @@ const WRITABLE: &[Property] = &[
     open("logoutUrl", Kind::Text),
     open("notes", Kind::Text),
     firm("notificationEmailAddresses", TEXTS),
-    firm("oauth2PermissionScopes", THINGS),
+    firm("oauth2PermissionScopes", SCOPES),
     open("preferredSingleSignOnMode", Kind::Text),
     open("preferredTokenSigningKeyThumbprint", Kind::Text),
     firm("replyUrls", TEXTS),
@@ -370,7 +371,7 @@ fn show(call: &Call<'_>, principal: &ServicePrincipal, options: &Options, with_k
     for (name, value) in &principal.rest {
         shape::merge(item.entry(name.clone()).or_insert(Value::Null), value);
     }
-    if options.expand.iter().any(|name| name.split('(').next() == Some("owners")) {
+    if options.expand.iter().any(|name| name == "owners") {
         item.insert("owners".into(), super::owners::owners_json(call.directory(), &principal.owners).into());
     }
     Value::Object(item)

@@ -64,7 +64,7 @@ impl Seen {
 impl Bench {
     /// Called by an application that may do everything.
     fn new() -> Self {
-        let mut world = World::new(7, Behaviour::default(), SigningKeys::none());
+        let world = World::new(7, Behaviour::default(), SigningKeys::none());
         let now = world.clock.now();
         let tenant_id = Uuid::new_v4();
         let principal = |app_id: Uuid, name: &str, roles: Value| ServicePrincipal {
@@ -185,8 +185,8 @@ impl Bench {
         let request = ApiRequest {
             method: method.parse().unwrap(),
             version: version.to_owned(),
-            path: path.split('/').filter(|part| !part.is_empty()).map(super::batch::decoded).collect(),
-            query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            path: crate::server::segments(path),
+            query: crate::server::pairs(query.as_bytes()),
             headers: all,
             body: body.map_or(Bytes::new(), |body| body.to_string().into()),
             caller: Some(self.caller.clone()),

@@ -73,6 +73,12 @@ struct Window {
 }
 
 impl Window {
+    /// How much of the limit the events that were last looked at use.
+    fn share(&self, limit: Limit) -> f64 {
+        let used: u32 = self.events.iter().map(|(_, cost)| cost).sum();
+        f64::from(used) / f64::from(limit.amount.max(1))
+    }
+
     /// Counts `cost`, or says how many seconds to wait.
     fn take(&mut self, limit: Limit, cost: u32, now: Timestamp) -> Result<(), u64> {
         let window = SignedDuration::try_from(limit.window).unwrap_or(SignedDuration::MAX);
@@ -93,7 +99,7 @@ impl Window {
 }
 
 impl Usage {
-    /// Counts a request of `app`; 429 above a limit.
+    /// Counts a request of `app`, and says how much of its limit is used; 429 above a limit.
     pub(crate) fn count(
         &mut self,
         request: &ApiRequest,
@@ -101,13 +107,13 @@ impl Usage {
         tenant: Uuid,
         users: usize,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<f64, Refusal> {
         let limits = self.limits;
         if request.path.first().is_some_and(|segment| segment == "auditLogs") {
             let reports = self.reports.entry(app).or_default();
-            return reports
-                .take(limits.reports, 1, now)
-                .map_err(|wait| throttled(wait, "Read", "CPULimitExceeded", app, tenant));
+            let taken = reports.take(limits.reports, 1, now);
+            taken.map_err(|wait| throttled(wait, "Read", "CPULimitExceeded", app, tenant))?;
+            return Ok(reports.share(limits.reports));
         }
         let app_units = limits.app_units.unwrap_or(match users {
             0..50 => Limit::of(3_500, 10),
@@ -118,12 +124,13 @@ impl Usage {
         units
             .take(app_units, resource_units(request), now)
             .map_err(|wait| throttled(wait, "ReadWrite", "ResourceUnitLimitExceeded", app, tenant))?;
+        let share = units.share(app_units);
         if request.method != Method::GET {
             let refused = |wait| throttled(wait, "Write", "WriteLimitExceeded", app, tenant);
             self.writes.entry(app).or_default().take(limits.app_writes, 1, now).map_err(refused)?;
             self.tenant_writes.take(limits.tenant_writes, 1, now).map_err(refused)?;
         }
-        Ok(())
+        Ok(share)
     }
 
     /// Counts a write on an application that personal accounts may use.

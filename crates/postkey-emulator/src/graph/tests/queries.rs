@@ -51,6 +51,8 @@ fn a_query_that_needs_the_index_says_so() {
         ("/applications?$top=1000", false, Err("Request_BadRequest")),
         ("/applications?$frobnicate=1", false, Err("Request_BadRequest")),
         ("/applications?%24top=1", false, Ok(1)),
+        ("/applications?$expand=owners", false, Ok(2)),
+        ("/applications?$expand=nonsense", false, Err("Request_BadRequest")),
         ("/applications?$orderby=displayName desc&$count=true", true, Ok(2)),
         ("/applications/$count", false, Err("Request_BadRequest")),
     ] {
