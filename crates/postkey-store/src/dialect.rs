@@ -96,10 +96,14 @@ impl Dialect {
         // One after the other in this process: while a file is made it is open, and closing it would take away the locks
         // that another thread's SQLite holds on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
         static PREPARING: Mutex<()> = Mutex::const_new(());
-        let _one_at_a_time = PREPARING.lock().await;
-        if let Location::Sqlite(path) = location {
-            make_file_if_missing(path)?;
-        }
+        let _one_at_a_time = match location {
+            Location::Sqlite(path) => {
+                let held = PREPARING.lock().await;
+                make_file_if_missing(path)?;
+                Some(held)
+            }
+            Location::Postgres(_) => None,
+        };
         let connect = async { AnyConnection::connect_with(&connect_options(location)?).await.map_err(classify) };
         let mut connection = match tokio::time::timeout(CONNECT_DEADLINE, connect).await {
             Ok(connection) => connection?,
