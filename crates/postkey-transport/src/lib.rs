@@ -27,4 +27,4 @@ pub use route::{Abilities, Choice, Preference, Remedy, Route, RouteError, RouteR
 pub use sending::{SentCopy, Transport, seen_in_sent};
 pub use shape::{AttachmentSummary, LineEnds, Shape};
 pub use smtp_refusal::{SmtpMeaning, SmtpRefusal};
-pub use smtp_route::{Deadlines, SmtpRoute};
+pub use smtp_route::{Deadlines, SignedIn, SmtpRoute};

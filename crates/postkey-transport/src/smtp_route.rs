@@ -75,6 +75,13 @@ impl Deadlines {
     }
 }
 
+/// What a server offers to whoever has signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Bytes of the largest message it takes; none where it names no limit.
+    pub size: Option<u64>,
+}
+
 /// Bytes written between two looks at the clock.
 const BLOCK: usize = 64 * 1024;
 /// A read of replies.
@@ -138,6 +145,29 @@ impl SmtpRoute {
         self.attempt(mailbox, envelope, message, &token).await
     }
 
+    /// Connects, secures and signs in to `mailbox`, and leaves again: no message is begun.
+    ///
+    /// # Errors
+    /// Whatever would have kept a message from being sent up to there.
+    pub async fn check(&self, mailbox: &EmailAddress) -> Result<SignedIn, TransportError> {
+        let token = self.tokens.token().await.map_err(SessionError::Token)?;
+        let own = |error: crate::EnvelopeError| SessionError::Unspeakable(error.to_string());
+        let envelope = Envelope::new(mailbox.clone(), vec![mailbox.clone()]).map_err(own)?;
+        let mut plan = plan(mailbox, &envelope, b"", &token)?;
+        let socket = self.network.connect(&self.target).await.map_err(SessionError::Network)?;
+        plan.name = socket.local_addr().map_or_else(|_| "[127.0.0.1]".to_owned(), |at| literal(at.ip()));
+        match self.converse(socket, plan, None).await? {
+            Ended::SignedIn(signed_in) => Ok(signed_in),
+            Ended::Session(end, cause) => match self.outcome(mailbox, end, cause) {
+                Outcome::Refused(error) => Err(error),
+                // Without a message there is nothing to accept, nor to be unsure of.
+                Outcome::Accepted(_) | Outcome::Unknown(_) => {
+                    Err(SessionError::Unspeakable("the session ended where none can end".into()).into())
+                }
+            },
+        }
+    }
+
     async fn attempt(
         &self,
         mailbox: &EmailAddress,
@@ -154,26 +184,32 @@ impl SmtpRoute {
             Err(error) => return refused(SessionError::Network(error)),
         };
         plan.name = socket.local_addr().map_or_else(|_| "[127.0.0.1]".to_owned(), |at| literal(at.ip()));
-        match self.converse(socket, plan, message).await {
-            Ok((end, cause)) => self.outcome(mailbox, end, cause),
+        match self.converse(socket, plan, Some(message)).await {
+            Ok(Ended::Session(end, cause)) => self.outcome(mailbox, end, cause),
+            Ok(Ended::SignedIn(_)) => {
+                refused(SessionError::Unspeakable("the session stopped before the message".into()))
+            }
             Err(error) => refused(error),
         }
     }
 
-    /// Does what the session asks until it has ended; gives how, and what broke if something did.
-    async fn converse(
-        &self,
-        socket: TcpStream,
-        plan: Plan,
-        message: &[u8],
-    ) -> Result<(End, Option<Lost>), SessionError> {
+    /// Does what the session asks until it has ended; gives how, and what broke if something did. Without a message it
+    /// leaves as soon as it has signed in.
+    async fn converse(&self, socket: TcpStream, plan: Plan, message: Option<&[u8]>) -> Result<Ended, SessionError> {
         let mut session = Session::new(plan);
         let mut cause = None;
         let mut connection: Box<dyn Stream> = Box::new(socket);
         loop {
             let stage = session.stage();
             let limit = self.deadlines.of(stage);
-            let done = match session.next() {
+            let action = session.next();
+            let done = match action {
+                // The server's yes to AUTH is what makes the session turn to MAIL, which is not said here.
+                Action::Write(_) if message.is_none() && session.stage() == Stage::Mail => {
+                    let _ = within(self.deadlines.quit, write(&mut connection, b"QUIT\r\n")).await;
+                    let _ = timeout(self.deadlines.quit, connection.shutdown()).await;
+                    return Ok(Ended::SignedIn(SignedIn { size: session.offers().size.filter(|size| *size > 0) }));
+                }
                 Action::Write(bytes) => within(limit, write(&mut connection, &bytes)).await,
                 Action::Read(stage) => {
                     let mut bytes = [0; READ];
@@ -191,7 +227,7 @@ impl SmtpRoute {
                     session.secured();
                     Ok(())
                 }
-                Action::SendBody => match self.send_body(&mut connection, message).await {
+                Action::SendBody => match self.send_body(&mut connection, message.unwrap_or_default()).await {
                     Ok(()) => {
                         session.body_written();
                         Ok(())
@@ -208,7 +244,7 @@ impl SmtpRoute {
                 },
                 Action::Finished(end) => {
                     let _ = timeout(self.deadlines.quit, connection.shutdown()).await;
-                    return Ok((*end, cause));
+                    return Ok(Ended::Session(*end, cause));
                 }
             };
             if let Err(lost) = done {
@@ -280,6 +316,14 @@ impl SmtpRoute {
 /// A connection, in clear text or not.
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// How a connection ended.
+enum Ended {
+    /// With the session.
+    Session(End, Option<Lost>),
+    /// As soon as it was signed in.
+    SignedIn(SignedIn),
+}
 
 enum BodyError {
     Lost(Lost),
