@@ -81,7 +81,9 @@ def by_certificate():
 def by_code():
     app = confidential(CLIENT_SECRET)
     scopes = ["User.Read", "Mail.Send", "Mail.ReadWrite"]
-    flow = app.initiate_auth_code_flow(scopes, redirect_uri=REDIRECT, login_hint=environment.USER_NAME)
+    flow = app.initiate_auth_code_flow(
+        scopes, redirect_uri=REDIRECT, login_hint=environment.USER_NAME, response_mode="form_post"
+    )
     answer = Browser().visit(flow["auth_uri"], redirect=REDIRECT)
     check("the sign-in and consent pages lead back with a code", "code" in answer, answer)
     tokens = app.acquire_token_by_auth_code_flow(flow, answer)
