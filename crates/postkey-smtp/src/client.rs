@@ -28,7 +28,7 @@ pub struct Plan {
     pub auth_in_one_line: bool,
     /// The reverse-path; `None` is `<>`.
     pub from: Option<Path>,
-    /// The forward-paths, each tried and answered on its own.
+    /// The forward-paths, each tried and answered on its own. With none the session signs in and leaves again.
     pub recipients: Vec<Path>,
     /// Bytes of the message, line ends included, dots not stuffed.
     pub size: u64,
@@ -152,6 +152,11 @@ pub enum End {
         reply: Reply,
         /// One outcome per recipient asked.
         recipients: Vec<RecipientOutcome>,
+    },
+    /// Signed in and left again, as a plan without recipients asks.
+    SignedIn {
+        /// The server's limit for a message, if it named one.
+        size: Option<u64>,
     },
     /// The server refused; it has no message.
     Refused {
@@ -418,6 +423,9 @@ impl Session {
     }
 
     fn say_mail(&mut self) {
+        if self.plan.recipients.is_empty() {
+            return self.quit(End::SignedIn { size: self.offers.size.filter(|&size| size > 0) });
+        }
         let from = self.plan.from.clone();
         let command = Command::Mail {
             from: from.as_ref(),

@@ -109,6 +109,15 @@ fn a_failed_authentication_ends_the_same_whichever_way_the_server_tells_it() {
 }
 
 #[test]
+fn without_recipients_the_session_signs_in_and_leaves() {
+    let plan = Plan { recipients: Vec::new(), ..plan() };
+    let (said, end) = run(plan, &format!("{OFFERS}{AUTHENTICATED}221 Bye\r\n"));
+    assert_eq!(end, End::SignedIn { size: Some(157_286_400) });
+    assert_eq!(said.last().unwrap(), "QUIT\r\n");
+    assert!(!said.iter().any(|line| line.starts_with("MAIL")), "{said:?}");
+}
+
+#[test]
 fn endless_challenges_end_the_session() {
     let (_, end) = run(plan(), &format!("{OFFERS}334 \r\n334 e30=\r\n334 e30=\r\n221 Bye\r\n"));
     assert!(matches!(end, End::Refused { stage: Stage::Auth, .. }), "{end:?}");

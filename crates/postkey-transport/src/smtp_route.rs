@@ -156,9 +156,10 @@ impl SmtpRoute {
         let mut plan = plan(mailbox, &envelope, b"", &token)?;
         let socket = self.network.connect(&self.target).await.map_err(SessionError::Network)?;
         plan.name = socket.local_addr().map_or_else(|_| "[127.0.0.1]".to_owned(), |at| literal(at.ip()));
-        match self.converse(socket, plan, None).await? {
-            Ended::SignedIn(signed_in) => Ok(signed_in),
-            Ended::Session(end, cause) => match self.outcome(mailbox, end, cause) {
+        plan.recipients.clear();
+        match self.converse(socket, plan, b"").await? {
+            (End::SignedIn { size }, _) => Ok(SignedIn { size }),
+            (end, cause) => match self.outcome(mailbox, end, cause) {
                 Outcome::Refused(error) => Err(error),
                 // Without a message there is nothing to accept, nor to be unsure of.
                 Outcome::Accepted(_) | Outcome::Unknown(_) => {
@@ -184,32 +185,26 @@ impl SmtpRoute {
             Err(error) => return refused(SessionError::Network(error)),
         };
         plan.name = socket.local_addr().map_or_else(|_| "[127.0.0.1]".to_owned(), |at| literal(at.ip()));
-        match self.converse(socket, plan, Some(message)).await {
-            Ok(Ended::Session(end, cause)) => self.outcome(mailbox, end, cause),
-            Ok(Ended::SignedIn(_)) => {
-                refused(SessionError::Unspeakable("the session stopped before the message".into()))
-            }
+        match self.converse(socket, plan, message).await {
+            Ok((end, cause)) => self.outcome(mailbox, end, cause),
             Err(error) => refused(error),
         }
     }
 
-    /// Does what the session asks until it has ended; gives how, and what broke if something did. Without a message it
-    /// leaves as soon as it has signed in.
-    async fn converse(&self, socket: TcpStream, plan: Plan, message: Option<&[u8]>) -> Result<Ended, SessionError> {
+    /// Does what the session asks until it has ended; gives how, and what broke if something did.
+    async fn converse(
+        &self,
+        socket: TcpStream,
+        plan: Plan,
+        message: &[u8],
+    ) -> Result<(End, Option<Lost>), SessionError> {
         let mut session = Session::new(plan);
         let mut cause = None;
         let mut connection: Box<dyn Stream> = Box::new(socket);
         loop {
             let stage = session.stage();
             let limit = self.deadlines.of(stage);
-            let action = session.next();
-            let done = match action {
-                // The server's yes to AUTH is what makes the session turn to MAIL, which is not said here.
-                Action::Write(_) if message.is_none() && session.stage() == Stage::Mail => {
-                    let _ = within(self.deadlines.quit, write(&mut connection, b"QUIT\r\n")).await;
-                    let _ = timeout(self.deadlines.quit, connection.shutdown()).await;
-                    return Ok(Ended::SignedIn(SignedIn { size: session.offers().size.filter(|size| *size > 0) }));
-                }
+            let done = match session.next() {
                 Action::Write(bytes) => within(limit, write(&mut connection, &bytes)).await,
                 Action::Read(stage) => {
                     let mut bytes = [0; READ];
@@ -227,7 +222,7 @@ impl SmtpRoute {
                     session.secured();
                     Ok(())
                 }
-                Action::SendBody => match self.send_body(&mut connection, message.unwrap_or_default()).await {
+                Action::SendBody => match self.send_body(&mut connection, message).await {
                     Ok(()) => {
                         session.body_written();
                         Ok(())
@@ -244,7 +239,7 @@ impl SmtpRoute {
                 },
                 Action::Finished(end) => {
                     let _ = timeout(self.deadlines.quit, connection.shutdown()).await;
-                    return Ok(Ended::Session(*end, cause));
+                    return Ok((*end, cause));
                 }
             };
             if let Err(lost) = done {
@@ -288,6 +283,8 @@ impl SmtpRoute {
                 proof: Proof::Smtp { host, reply },
                 recipients: results(&recipients),
             }),
+            // Every envelope names somebody.
+            End::SignedIn { .. } => refused(SessionError::Unspeakable("there is no recipient".into())),
             End::Refused { stage, reply, recipients } => {
                 let meaning = SmtpMeaning::of(stage, &reply);
                 let refusal = SmtpRefusal { meaning, host, mailbox: mailbox.clone(), stage, reply, recipients };
@@ -316,14 +313,6 @@ impl SmtpRoute {
 /// A connection, in clear text or not.
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
-
-/// How a connection ended.
-enum Ended {
-    /// With the session.
-    Session(End, Option<Lost>),
-    /// As soon as it was signed in.
-    SignedIn(SignedIn),
-}
 
 enum BodyError {
     Lost(Lost),

@@ -218,3 +218,18 @@ async fn submission_goes_through_the_proxy_that_is_set() {
     assert!(report.outcome.is_accepted(), "{report:?}");
     assert!(asked.lock().unwrap()[0].starts_with("CONNECT 127.0.0.1:"), "{asked:?}");
 }
+
+#[tokio::test]
+async fn a_check_signs_in_and_begins_no_message() {
+    let server = SmtpServer::start(Manners::default()).await;
+    let signed_in = server.route().check(&address("noreply@contoso.example")).await.unwrap();
+    assert_eq!(signed_in.size, Some(157_286_400));
+    assert_eq!(server.heard.lock().unwrap().lines.last().unwrap(), "QUIT");
+    assert!(!server.heard.lock().unwrap().lines.iter().any(|line| line.starts_with("MAIL")));
+
+    const SWITCH: &str =
+        "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox.";
+    let server = SmtpServer::start(Manners { auth: vec![SWITCH], ..Manners::default() }).await;
+    let error = server.route().check(&address("noreply@contoso.example")).await.unwrap_err();
+    assert_eq!(error.code(), "smtp.auth_disabled_for_mailbox");
+}
