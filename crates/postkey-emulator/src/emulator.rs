@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
 use crate::{
+    exchange,
     faults::Fault,
     journal::Call,
     sample::{self, Sample},
@@ -160,7 +161,7 @@ impl Emulator {
             shared.tasks.spawn(server::serve(listener, Arc::new(port)));
         }
         let mail_tls = TlsAcceptor::from(Arc::clone(&certificates.plain));
-        shared.tasks.spawn(server::smtp::serve(smtp, Arc::clone(&shared), mail_tls));
+        shared.tasks.spawn(exchange::smtp_server::serve(smtp, Arc::clone(&shared), mail_tls));
         if let Some((listener, _)) = proxy {
             let ways = server::proxy::Ways { login: login_port, graph: graph_port, smtp: smtp_port };
             shared.tasks.spawn(server::proxy::serve(listener, Arc::clone(&shared), ways));
@@ -220,14 +221,13 @@ impl Emulator {
         &self.sample.domain
     }
 
-    /// Variables that tell other programs everything they need, in the order of the documentation.
+    /// Variables that tell other programs everything they need, in the order of the documentation;
+    /// `EMULATOR_CA` only when there is a folder to hold the certificate.
     pub fn environment(&self) -> Vec<(String, String)> {
         let sample = &self.sample;
-        let ca = self.ca_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let mut variables = vec![
             ("EMULATOR_AUTHORITY", self.authority()),
             ("EMULATOR_GRAPH", self.graph()),
-            ("EMULATOR_CA", ca),
             ("EMULATOR_SMTP", self.smtp()),
             ("EMULATOR_MANAGEMENT", self.management()),
             ("TENANT_ID", sample.tenant_id.to_string()),
@@ -242,6 +242,9 @@ impl Emulator {
             ("USER_NAME", sample.user_name.clone()),
             ("USER_PASSWORD", sample.user_password.clone()),
         ];
+        if let Some(path) = &self.ca_path {
+            variables.insert(2, ("EMULATOR_CA", path.display().to_string()));
+        }
         if let Some(proxy) = self.proxy() {
             variables.push(("EMULATOR_PROXY", proxy));
         }

@@ -12,6 +12,9 @@
 #![recursion_limit = "256"]
 
 pub mod clock;
+#[cfg(test)]
+#[path = "../tests/it/contract.rs"]
+mod contract;
 pub mod directory;
 mod emulator;
 mod entra;

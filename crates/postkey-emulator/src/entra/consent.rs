@@ -127,7 +127,7 @@ pub(crate) fn grant(world: &mut World, tenant: Uuid, app_id: Uuid, user: Option<
         }
     };
     for one in asked {
-        let Some(resource) = scopes::principal(&directory, one.api).map(|principal| principal.id) else { continue };
+        let Some(resource) = scopes::principal(directory, one.api).map(|principal| principal.id) else { continue };
         if let Some(role) = one.role {
             let held = directory
                 .app_role_assignments

@@ -54,7 +54,6 @@ fn begin(world: &mut World, request: &LoginRequest, key: &str) -> Result<LoginRe
     };
     let device_code = world.grants.devices.keep("", 160, device);
     world.record_secret(&device_code);
-    world.record_secret(&user_code);
     let page = format!("{}/common/oauth2/deviceauth", request.origin);
     let body = json!({
         "user_code": user_code,

@@ -122,6 +122,28 @@ pub struct Grants {
     pub(crate) app_refusals: BTreeMap<(Uuid, Uuid), u32>,
 }
 
+impl Grants {
+    /// Federated tokens of this issuer must be signed with one of these keys from now on.
+    pub fn trust_issuer(&mut self, issuer: String, keys: Vec<serde_json::Value>) {
+        self.federated_issuers.insert(issuer, keys);
+    }
+
+    /// Every refresh token of a user is worthless from now on (70000).
+    pub fn forget_refresh_tokens(&mut self, user: Uuid) {
+        for token in self.refresh_tokens.values_mut().filter(|token| token.user == user) {
+            token.revoked = true;
+        }
+    }
+
+    /// What an app's own sign-ins in a tenant meet; None = nothing.
+    pub fn refuse_app(&mut self, tenant: Uuid, app_id: Uuid, number: Option<u32>) {
+        match number {
+            Some(number) => self.app_refusals.insert((tenant, app_id), number),
+            None => self.app_refusals.remove(&(tenant, app_id)),
+        };
+    }
+}
+
 /// How many of each are kept; beyond it the oldest go.
 const KEPT: usize = 20_000;
 

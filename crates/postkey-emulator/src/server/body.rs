@@ -15,16 +15,18 @@ pub(crate) struct AnswerBody {
     announced: u64,
     rest: Option<Bytes>,
     breaks_off: bool,
+    /// Turns left to the connection before it is cut: hyper flushes what it has whenever a body has nothing ready.
+    turns: u8,
 }
 
 impl AnswerBody {
     pub(crate) fn whole(bytes: Bytes) -> Self {
-        Self { announced: bytes.len() as u64, rest: (!bytes.is_empty()).then_some(bytes), breaks_off: false }
+        Self { announced: bytes.len() as u64, rest: (!bytes.is_empty()).then_some(bytes), breaks_off: false, turns: 0 }
     }
 
     pub(crate) fn truncated(bytes: Bytes) -> Self {
         let announced = bytes.len().max(1) as u64;
-        Self { announced, rest: Some(bytes.slice(..bytes.len() / 2)), breaks_off: true }
+        Self { announced, rest: Some(bytes.slice(..bytes.len() / 2)), breaks_off: true, turns: 2 }
     }
 }
 
@@ -34,14 +36,14 @@ impl Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.rest.take() {
-            Some(bytes) if !bytes.is_empty() => {
-                // A pause after the half lets hyper flush it before the connection is cut.
+            Some(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            _ if self.turns > 0 => {
+                self.turns -= 1;
                 context.waker().wake_by_ref();
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+                Poll::Pending
             }
             _ if self.breaks_off => {
                 self.breaks_off = false;
-                self.rest = None;
                 Poll::Ready(Some(Err(Cut)))
             }
             _ => Poll::Ready(None),

@@ -1,7 +1,5 @@
 //! Graph's port: from HTTP to [`ApiRequest`], the bearer token, and the correlation headers of the answer.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
@@ -92,7 +90,7 @@ pub(super) fn answer(world: &mut World, arrived: &Arrived) -> Answered {
         Some(Err(refusal)) => (None, Some(refusal)),
     };
     let (app_id, tenant) = (caller.as_ref().map(|caller| caller.app_id), caller.as_ref().map(|caller| caller.tenant));
-    let answered = |response| Answered { response, app_id, tenant, cut: false, late: Duration::ZERO };
+    let answered = |response| Answered { response, app_id, tenant, cut: false };
     if let Some(refusal) = refusal {
         return answered(unauthorized(world, arrived, refusal));
     }
@@ -121,42 +119,10 @@ pub(super) fn answer(world: &mut World, arrived: &Arrived) -> Answered {
         request_id: arrived.request_id,
         client_request_id: client_request_id(arrived),
     };
-    let ApiResponse { status, mut headers, body } =
+    let ApiResponse { status, headers, body } =
         if upload { crate::exchange::handle_upload(world, &request) } else { crate::graph::handle(world, &request) };
-    // What a fault asked for by an address wants done to the answer; clients never see it.
-    let wish = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-    let cut = wish("x-emulator-drop").is_some();
-    let late = wish("x-emulator-delay-ms").and_then(|ms| ms.parse().ok()).map_or(Duration::ZERO, Duration::from_millis);
-    headers.retain(|(name, _)| !name.starts_with("x-emulator-"));
-    Answered { response: finish(arrived, status, headers, &body), app_id, tenant, cut, late }
-}
-
-/// Counts a request as in flight for the mailbox it concerns, until it is dropped.
-pub(super) struct InFlight<'a> {
-    shared: &'a Shared,
-    key: Option<(Uuid, Uuid)>,
-}
-
-impl<'a> InFlight<'a> {
-    pub(super) fn begin(shared: &'a Shared, arrived: &Arrived) -> Self {
-        let mut world = shared.world();
-        let path = segments(&arrived.path);
-        let caller = bearer(arrived).and_then(|token| token::validate(&world, token, Audience::Graph).ok());
-        let key = caller.zip(path.split_first()).and_then(|(caller, (_, path))| throttle_key(&world, &caller, path));
-        if let Some((app, mailbox)) = key {
-            limits::begin(&mut world, app, mailbox);
-        }
-        drop(world);
-        Self { shared, key }
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if let Some((app, mailbox)) = self.key {
-            limits::end(&mut self.shared.world(), app, mailbox);
-        }
-    }
+    let cut = headers.iter().any(|(name, _)| *name == "x-emulator-drop");
+    Answered { response: finish(arrived, status, headers, &body), app_id, tenant, cut }
 }
 
 fn finish(arrived: &Arrived, status: u16, mut headers: Vec<(&'static str, String)>, body: &Body) -> Response<Bytes> {

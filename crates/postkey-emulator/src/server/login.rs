@@ -32,7 +32,7 @@ pub(super) fn answer(world: &mut World, arrived: &Arrived) -> Answered {
     let tenant = entra::tenant_of(world, &request.path);
     let answer = entra::handle(world, &request);
     let app_id = answer.app_id;
-    Answered { response: response(&request, answer), app_id, tenant, cut: false, late: std::time::Duration::ZERO }
+    Answered { response: response(&request, answer), app_id, tenant, cut: false }
 }
 
 fn response(request: &LoginRequest, answer: LoginResponse) -> Response<Bytes> {

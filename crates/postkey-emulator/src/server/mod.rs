@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// File that carries the clock's offset, in milliseconds, for others.
     pub(crate) clock_file: Option<std::path::PathBuf>,
+    /// The offset last written there.
+    written: Mutex<Option<i64>>,
 }
 
 impl Shared {
@@ -57,6 +59,7 @@ impl Shared {
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             clock_file,
+            written: Mutex::new(None),
         }
     }
 
@@ -73,7 +76,12 @@ impl Shared {
     /// Writes the clock's offset for others to follow, when there is a folder.
     pub(crate) fn write_clock(&self) {
         let Some(path) = &self.clock_file else { return };
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let offset = self.world().clock.offset_ms();
+        if *written == Some(offset) {
+            return;
+        }
+        *written = Some(offset);
         if let Err(cause) = crate::environment::replace(path, format!("{offset}\n").as_bytes(), 0o644) {
             tracing::warn!(%cause, path = %path.display(), "the clock's offset could not be written");
         }
@@ -130,8 +138,6 @@ pub(crate) struct Answered {
     pub(crate) tenant: Option<Uuid>,
     /// Cut the connection instead: the request took effect, its answer is lost.
     pub(crate) cut: bool,
-    /// How late the answer comes.
-    pub(crate) late: Duration,
 }
 
 /// The connection is to be cut without an answer.
@@ -343,7 +349,7 @@ async fn spoil(
                 _ => graph::injected(&world, arrived, &fault.action),
             };
             let (app_id, tenant) = answered.map_or((None, None), |answered| (answered.app_id, answered.tenant));
-            Ok((Answered { response, app_id, tenant, cut: false, late: Duration::ZERO }, false))
+            Ok((Answered { response, app_id, tenant, cut: false }, false))
         }
     }
 }

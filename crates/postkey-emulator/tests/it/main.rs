@@ -1,7 +1,10 @@
 //! The emulator as clients meet it: over TLS, by HTTP, on its own ports.
 
+mod assertion;
 mod contract;
 mod directory;
+mod discovery;
+mod faults;
 mod mail;
 mod sign_in;
 mod support;
