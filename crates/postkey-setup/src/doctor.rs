@@ -1,1 +1,0 @@
-//! Every link of the chain as a named check.
