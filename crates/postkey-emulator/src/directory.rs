@@ -30,6 +30,8 @@ pub struct Directory {
     pub management_policy_of: BTreeMap<Uuid, Uuid>,
     /// Credentials put on a service principal itself: good in this tenant only, and not shown on the application.
     pub service_principal_credentials: BTreeMap<Uuid, OwnCredentials>,
+    /// Secrets of a client id that are removed, but which token nodes take until that moment (replication lag).
+    pub lingering_secrets: Vec<(Uuid, ClientSecret, Timestamp)>,
     /// Requests counted against the directory's limits.
     pub usage: crate::graph::throttling::Usage,
 }

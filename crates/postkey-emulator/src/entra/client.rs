@@ -116,7 +116,10 @@ fn own_credentials(world: &World, tenant: Uuid, app_id: Uuid) -> Option<&OwnCred
 fn secrets_of(world: &World, tenant: Uuid, app_id: Uuid) -> Vec<ClientSecret> {
     let registered = registration(world, tenant, app_id).into_iter().flat_map(|app| &app.secrets);
     let own = own_credentials(world, tenant, app_id).into_iter().flat_map(|own| &own.secrets);
-    registered.chain(own).cloned().collect()
+    let now = world.clock.now();
+    let lingering = world.tenants.iter().flat_map(|tenant| &tenant.directory.lingering_secrets);
+    let lingering = lingering.filter(|(app, _, until)| *app == app_id && *until > now).map(|(_, secret, _)| secret);
+    registered.chain(own).chain(lingering).cloned().collect()
 }
 
 /// The certificates that prove a client in a tenant.

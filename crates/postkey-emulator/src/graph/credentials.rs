@@ -39,6 +39,13 @@ impl Holder {
         }
     }
 
+    fn app_id(self, call: &Call<'_>) -> Uuid {
+        match self {
+            Self::Application(at) => call.directory().applications[at].app_id,
+            Self::ServicePrincipal(at) => call.directory().service_principals[at].app_id,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Application(_) => "Application",
@@ -149,7 +156,14 @@ pub(crate) fn remove_password(call: &mut Call<'_>) -> Answer {
     if !call.shows(accepted_from) {
         return Err(missing());
     }
-    holder.secrets(call).remove(at);
+    let removed = holder.secrets(call).remove(at);
+    // Nodes that have not heard of it go on taking the secret for a while.
+    let (now, until, app_id) = (call.now, call.world.credential_accepted_from(), holder.app_id(call));
+    let lingering = &mut call.directory_mut().lingering_secrets;
+    lingering.retain(|(_, _, until)| *until > now);
+    if until > now {
+        lingering.push((app_id, removed, until));
+    }
     Ok(no_content())
 }
 

@@ -16,14 +16,19 @@ fn shape(path: &[String]) -> Vec<&str> {
     let mut shape = Vec::new();
     for (at, segment) in path.iter().enumerate() {
         match segment.split_once('(') {
-            Some((name, _)) if at == 0 && name != "" => {
+            Some((name, _)) if at == 0 && !name.is_empty() => {
                 shape.push(name);
                 shape.push("{}");
             }
             Some((name, _)) => shape.push(name),
             None => {
                 let below = shape.last().copied().unwrap_or_default();
-                let keyed = COLLECTIONS.contains(&below) && !WORDS.contains(&segment.as_str());
+                // Actions may carry their namespace; types, behind the deleted items, keep it.
+                let segment = match segment.strip_prefix("microsoft.graph.") {
+                    Some(action) if below != "deletedItems" => action,
+                    _ => segment,
+                };
+                let keyed = COLLECTIONS.contains(&below) && !WORDS.contains(&segment);
                 shape.push(if keyed { "{}" } else { segment });
             }
         }
@@ -268,6 +273,9 @@ mod tests {
             ("PATCH", "applications(appId='a')", "applications.update"),
             ("POST", "applications/1/addPassword", "applications.addPassword"),
             ("POST", "applications(appId='1')/removePassword", "applications.removePassword"),
+            ("POST", "applications/1/microsoft.graph.addPassword", "applications.addPassword"),
+            ("GET", "directory/deletedItems/microsoft.graph.application", "deletedItems.list"),
+            ("GET", "directory/deletedItems/microsoft.graph.group", "deletedItems.get"),
             ("GET", "applications/$count", "applications.count"),
             ("POST", "servicePrincipals/1/appRoleAssignedTo", "appRoleAssignedTo.create"),
             ("DELETE", "servicePrincipals/1/appRoleAssignments/2", "appRoleAssignments.delete"),

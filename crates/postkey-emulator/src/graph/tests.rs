@@ -1,8 +1,6 @@
 //! What the directory's rooms do, seen from Graph's door: one world, requests as a client writes them.
 
 mod applications;
-#[path = "../../tests/it/contract.rs"]
-mod contract;
 mod directory;
 mod examples;
 mod grants;
@@ -14,6 +12,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
+    contract,
     directory::{Directory, GRAPH_APP_ID, ServicePrincipal, User},
     request::{ApiRequest, ApiResponse, Body, Caller},
     token::SigningKeys,

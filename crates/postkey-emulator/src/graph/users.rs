@@ -173,13 +173,12 @@ fn by_id_or_name<'a>(call: &'a Call<'_>, key: &str) -> Result<&'a User, Refusal>
 fn user_json(call: &Call<'_>, user: &User) -> Value {
     let name = &user.user_principal_name;
     let has_mailbox = call.tenant().mailboxes.contains_key(&user.id);
-    let proxies: Vec<String> = has_mailbox
-        .then(|| {
-            std::iter::once(format!("SMTP:{name}"))
-                .chain(user.aliases.iter().map(|alias| format!("smtp:{alias}")))
-                .collect()
-        })
-        .unwrap_or_default();
+    let proxies: Vec<String> = if has_mailbox {
+        let aliases = user.aliases.iter().map(|alias| format!("smtp:{alias}"));
+        std::iter::once(format!("SMTP:{name}")).chain(aliases).collect()
+    } else {
+        Vec::new()
+    };
     json!({
         "id": user.id,
         "deletedDateTime": null,

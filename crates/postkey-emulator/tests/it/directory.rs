@@ -115,3 +115,30 @@ async fn a_caller_without_a_token_is_told_where_to_get_one() {
     contract::check("GET", "/applications", 401, Some(&body));
     assert_eq!(body["error"]["code"], "InvalidAuthenticationToken");
 }
+
+#[tokio::test]
+async fn a_secret_is_taken_late_and_given_up_late() {
+    let directory = Directory::start().await;
+    let lag = std::time::Duration::from_secs(20);
+    directory.tenant.emulator.with_world(|world| world.behaviour.acceptance_lag = lag);
+    let (_, app) =
+        directory.post("/applications", json!({ "displayName": "Slow", "signInAudience": "AzureADMyOrg" })).await;
+    directory.post("/servicePrincipals", json!({ "appId": app["appId"] })).await;
+    let path = format!("/applications/{}", app["id"].as_str().unwrap());
+    let (_, secret) = directory.post(&format!("{path}/addPassword"), json!({})).await;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", app["appId"].as_str().unwrap()),
+        ("client_secret", secret["secretText"].as_str().unwrap()),
+        ("scope", "https://graph.microsoft.com/.default"),
+    ];
+    let remove = json!({ "keyId": secret["keyId"] });
+    assert_eq!(directory.tenant.token(&form).await.0, 401);
+    assert_eq!(directory.post(&format!("{path}/removePassword"), remove.clone()).await.0, 400);
+    directory.tenant.emulator.advance(lag);
+    assert_eq!(directory.tenant.token(&form).await.0, 200);
+    assert_eq!(directory.post(&format!("{path}/removePassword"), remove).await.0, 204);
+    assert_eq!(directory.tenant.token(&form).await.0, 200);
+    directory.tenant.emulator.advance(lag);
+    assert_eq!(directory.tenant.token(&form).await.0, 401);
+}
