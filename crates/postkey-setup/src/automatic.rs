@@ -113,7 +113,8 @@ impl Automatic<'_> {
         self.sweep(&graph, &app).await?;
         let sender = store.sender(self.options.name.as_str()).await?;
         store.save_setup_run(&postkey_store::SetupRun { step: "done".into(), ..run }).await?;
-        let sender = sender.ok_or_else(|| postkey_store::StoreError::NotFound { what: "the sender just saved".into() })?;
+        let sender =
+            sender.ok_or_else(|| postkey_store::StoreError::NotFound { what: "the sender just saved".into() })?;
         Ok(Done { organization, app, sender, proof })
     }
 
@@ -227,7 +228,8 @@ impl Automatic<'_> {
                 let resource = self.api(graph, api).await?;
                 for (permission, reason) in of_api {
                     self.grant(graph, principal, &resource, permission, &held).await?;
-                    self.watcher.notice(Event::Done { what: &format!("{} granted", permission.name), detail: Some(reason) });
+                    self.watcher
+                        .notice(Event::Done { what: &format!("{} granted", permission.name), detail: Some(reason) });
                     if !app.permissions.iter().any(|name| name == permission.name) {
                         app.permissions.push(permission.name.to_owned());
                     }
@@ -336,10 +338,11 @@ impl Automatic<'_> {
             if !worth_it {
                 return Err(SetupError::Graph { step, cause: Box::new(error) });
             }
-            if !wait.again(error.retry_after(), |waited, until| {
-                self.watcher.notice(Event::Waiting { what: step, waited, until });
-            })
-            .await
+            if !wait
+                .again(error.retry_after(), |waited, until| {
+                    self.watcher.notice(Event::Waiting { what: step, waited, until });
+                })
+                .await
             {
                 return Err(SetupError::NotSettled { step, waited: wait.waited(), cause: Box::new(error) });
             }
@@ -402,7 +405,8 @@ pub(crate) fn registration(options: &SetupOptions) -> ApplicationProperties {
         .filter_map(|(permission, _)| permission.application_id)
         .map(|id| RequiredAccess { id: id.uuid(), kind: AccessKind::Role })
         .collect();
-    let required = if access.is_empty() { vec![] } else { vec![RequiredResource { api: Api::Graph.client_id(), access }] };
+    let required =
+        if access.is_empty() { vec![] } else { vec![RequiredResource { api: Api::Graph.client_id(), access }] };
     ApplicationProperties {
         display_name: Some(options.display_name()),
         sign_in_audience: Some(Audience::MyTenant),
@@ -410,4 +414,3 @@ pub(crate) fn registration(options: &SetupOptions) -> ApplicationProperties {
         ..ApplicationProperties::default()
     }
 }
-

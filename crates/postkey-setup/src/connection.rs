@@ -92,7 +92,9 @@ impl Outside {
                 Certificate::from_parts(certificate.clone(), key).map_err(ConnectionError::Certificate)?,
             ),
             (Opened::AssertionFile(file), _) => ClientCredential::Federated { file: file.into() },
-            (Opened::PrivateKey(_), _) => return Err(ConnectionError::NoCredential { app: credential.display_name.clone() }),
+            (Opened::PrivateKey(_), _) => {
+                return Err(ConnectionError::NoCredential { app: credential.display_name.clone() });
+            }
         })
     }
 
@@ -119,7 +121,8 @@ impl Outside {
     }
 
     async fn connect(&self, sender: Sender) -> Result<SenderConnection, ConnectionError> {
-        let incomplete = |missing: Vec<Missing>| ConnectionError::Incomplete { sender: sender.values.name.clone(), missing };
+        let incomplete =
+            |missing: Vec<Missing>| ConnectionError::Incomplete { sender: sender.values.name.clone(), missing };
         if let Stage::Incomplete { missing } = &sender.stage {
             return Err(incomplete(missing.clone()));
         }
@@ -284,13 +287,21 @@ impl Diagnose for ConnectionError {
             Self::Store(cause) => cause.remedy(),
             Self::Network(cause) => cause.remedy(),
             Self::Certificate(_) => "Run `postkey setup` for this sender again: it makes a new certificate.".into(),
-            Self::NoSender(_) => "See `postkey sender list`, or make one with `postkey setup` or `postkey sender add`.".into(),
-            Self::NoSenders => "Make one with `postkey setup`, or with `postkey sender add` from values you were given.".into(),
+            Self::NoSender(_) => {
+                "See `postkey sender list`, or make one with `postkey setup` or `postkey sender add`.".into()
+            }
+            Self::NoSenders => {
+                "Make one with `postkey setup`, or with `postkey sender add` from values you were given.".into()
+            }
             Self::WhichSender(_) => "Name one with --sender.".into(),
             Self::Incomplete { sender, .. } => {
-                format!("Give what is missing with `postkey sender add {sender}`; what is saved already need not be repeated.")
+                format!(
+                    "Give what is missing with `postkey sender add {sender}`; what is saved already need not be repeated."
+                )
             }
-            Self::NoCredential { .. } => "Give a secret with `postkey sender add`, or run `postkey setup` again.".into(),
+            Self::NoCredential { .. } => {
+                "Give a secret with `postkey sender add`, or run `postkey setup` again.".into()
+            }
             Self::Lost { .. } => "Restore the store from its last backup, or set this sender up again.".into(),
         }
     }

@@ -1,11 +1,11 @@
 //! The credential phase: intent first, then the call, then the result; adopt or destroy what a crash left behind.
 
 use jiff::{Timestamp, tz::TimeZone};
+use postkey_graph::credentials::NewCertificate;
 use postkey_graph::{
     Graph,
     applications::{self, Application},
 };
-use postkey_graph::credentials::NewCertificate;
 use postkey_identity::{Certificate, Class, KeySize, TokenError};
 use postkey_store::{
     App, Credential, CredentialState, LocalCredentialId, Material, Minted, NewCredential, NewMaterial,
@@ -49,7 +49,8 @@ impl Automatic<'_> {
         let unfinished = known.iter().filter(right_kind).filter(alive).next_back();
         let minted = match (wanted, unfinished) {
             (_, Some(verified @ Credential { state: CredentialState::Verified { .. }, .. })) => {
-                self.watcher.notice(Event::Done { what: "credential", detail: Some("there already, and it has worked") });
+                self.watcher
+                    .notice(Event::Done { what: "credential", detail: Some("there already, and it has worked") });
                 return Ok(verified.clone());
             }
             (_, Some(minted @ Credential { state: CredentialState::Minted { .. }, .. })) => minted.clone(),
@@ -73,9 +74,8 @@ impl Automatic<'_> {
         let (nonce, display_name) = named(&self.options.name, now, ends);
         let lifetime = ends.duration_since(now).try_into().unwrap_or_default();
         let subject = format!("postkey {}", self.options.name);
-        let certificate = Certificate::generate(&subject, now, lifetime, KeySize::Rsa2048)
-            .await
-            .map_err(SetupError::Certificate)?;
+        let certificate =
+            Certificate::generate(&subject, now, lifetime, KeySize::Rsa2048).await.map_err(SetupError::Certificate)?;
         let id = LocalCredentialId::random();
         let new = NewCredential {
             id,
@@ -95,7 +95,12 @@ impl Automatic<'_> {
     }
 
     /// Puts the public half on the app, if it is not there from an interrupted run, and learns its key id.
-    async fn upload(&self, graph: &Graph, application: &Application, intended: &Credential) -> Result<Credential, SetupError> {
+    async fn upload(
+        &self,
+        graph: &Graph,
+        application: &Application,
+        intended: &Credential,
+    ) -> Result<Credential, SetupError> {
         const UPLOAD: &str = "add the certificate to the application";
         const READ: &str = "see the certificate on the application";
         let Material::Certificate { certificate, thumbprint } = &intended.material else {
@@ -111,7 +116,8 @@ impl Automatic<'_> {
         let on_app = |keys: Vec<postkey_graph::credentials::KeyCredential>| {
             keys.into_iter().find(|key| key.is_certificate(certificate))
         };
-        let present = self.settle(READ, Lag::Replication, || applications::key_credentials(graph, application.id)).await?;
+        let present =
+            self.settle(READ, Lag::Replication, || applications::key_credentials(graph, application.id)).await?;
         let mut found = on_app(present);
         if found.is_none() {
             self.settle(UPLOAD, Lag::Replication, || {
@@ -121,7 +127,8 @@ impl Automatic<'_> {
             let mut wait = Wait::new(self.clock().clone(), self.patience.replication);
             loop {
                 found = on_app(
-                    self.settle(READ, Lag::Replication, || applications::key_credentials(graph, application.id)).await?,
+                    self.settle(READ, Lag::Replication, || applications::key_credentials(graph, application.id))
+                        .await?,
                 );
                 // Its key id is good to know and not needed: the thumbprint names the certificate to Entra.
                 let tell = |waited, until| self.watcher.notice(Event::Waiting { what: READ, waited, until });
@@ -216,9 +223,11 @@ impl Automatic<'_> {
             let Some(ours) = lost.iter().find(|lost| stray.display_name.as_deref() == Some(&*lost.display_name)) else {
                 continue;
             };
-            self.settle(REMOVE, Lag::Replication, || applications::remove_password(graph, object, stray.key_id)).await?;
+            self.settle(REMOVE, Lag::Replication, || applications::remove_password(graph, object, stray.key_id))
+                .await?;
             let detail = stray.key_id.to_string();
-            self.watcher.notice(Event::Done { what: "stray secret of an interrupted run removed", detail: Some(&detail) });
+            self.watcher
+                .notice(Event::Done { what: "stray secret of an interrupted run removed", detail: Some(&detail) });
             tracing::info!(key.id = %stray.key_id, nonce = %ours.nonce, "removed a secret whose text was never received");
         }
         for credential in lost.iter().filter(|lost| lost.state == CredentialState::Intended) {
@@ -269,9 +278,8 @@ impl Automatic<'_> {
 /// A nonce, and the name in the portal: the setup's name, the period, and the nonce by which a stray is recognised.
 fn named(name: &SetupName, starts: Timestamp, ends: Timestamp) -> (String, String) {
     let mut random = rand::rng();
-    let nonce: String = (0..NONCE_LENGTH)
-        .map(|_| char::from(NONCE_LETTERS[random.random_range(0..NONCE_LETTERS.len())]))
-        .collect();
+    let nonce: String =
+        (0..NONCE_LENGTH).map(|_| char::from(NONCE_LETTERS[random.random_range(0..NONCE_LETTERS.len())])).collect();
     let year = |at: Timestamp| at.to_zoned_datetime(TimeZone::UTC).year().rem_euclid(100);
     let display = format!("{name} {:02}/{:02} · pk-{nonce}", year(starts), year(ends));
     (nonce, display)

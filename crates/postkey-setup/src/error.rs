@@ -132,12 +132,15 @@ impl Diagnose for SetupError {
         match self {
             Self::Certificate(_) => "Run the command again.".into(),
             Self::NotSettled { .. } => {
-                "Run the same command again in some minutes: it goes on where it stopped and makes nothing twice.".into()
+                "Run the same command again in some minutes: it goes on where it stopped and makes nothing twice."
+                    .into()
             }
             Self::OtherTenant { wanted, .. } => {
                 format!("Sign in with an administrator's account of {wanted}, or give another --tenant.")
             }
-            Self::NotOffered { permission, .. } => format!("Leave {permission} out, or ask Microsoft why the tenant lacks it."),
+            Self::NotOffered { permission, .. } => {
+                format!("Leave {permission} out, or ask Microsoft why the tenant lacks it.")
+            }
             Self::MayNotSend { limited: true, mailbox, .. } => format!(
                 "Have an Exchange administrator run the commands shown above for {mailbox}; they take 30 minutes to 2 hours to \
                  work. Then run the same command again."
@@ -146,14 +149,18 @@ impl Diagnose for SetupError {
                 "Check that {mailbox} has an Exchange Online mailbox and that no application access policy excludes it; then run the \
                  same command again."
             ),
-            Self::TestUnknown(_) => "Look for the test message in the recipient's mailbox, then run the same command again.".into(),
+            Self::TestUnknown(_) => {
+                "Look for the test message in the recipient's mailbox, then run the same command again.".into()
+            }
             _ => self.inner().map_or_else(|| "Run the command again.".to_owned(), Diagnose::remedy),
         }
     }
 
     fn who(&self) -> Who {
         match self {
-            Self::Certificate(_) | Self::OtherTenant { .. } | Self::TestUnknown(_) | Self::NotOffered { .. } => Who::You,
+            Self::Certificate(_) | Self::OtherTenant { .. } | Self::TestUnknown(_) | Self::NotOffered { .. } => {
+                Who::You
+            }
             Self::NotSettled { .. } => Who::Wait,
             Self::MayNotSend { .. } => Who::ExchangeAdministrator,
             _ => self.inner().map_or(Who::You, Diagnose::who),

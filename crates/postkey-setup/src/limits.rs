@@ -55,11 +55,19 @@ pub fn commands(limit: &Limit<'_>) -> Vec<String> {
 }
 
 /// Commands that let an app with the tenant-wide SMTP.SendAsApp permission use one mailbox over SMTP.
-pub fn smtp_commands(client: ClientId, principal: ServicePrincipalId, app: &str, mailbox: &EmailAddress) -> Vec<String> {
+pub fn smtp_commands(
+    client: ClientId,
+    principal: ServicePrincipalId,
+    app: &str,
+    mailbox: &EmailAddress,
+) -> Vec<String> {
     vec![
         "Connect-ExchangeOnline".to_owned(),
         format!("New-ServicePrincipal -AppId {client} -ObjectId {principal} -DisplayName {}", quoted(app)),
-        format!("Add-MailboxPermission -Identity {} -User {principal} -AccessRights FullAccess", quoted(mailbox.as_str())),
+        format!(
+            "Add-MailboxPermission -Identity {} -User {principal} -AccessRights FullAccess",
+            quoted(mailbox.as_str())
+        ),
         format!("Set-CASMailbox -Identity {} -SmtpClientAuthenticationDisabled $false", quoted(mailbox.as_str())),
     ]
 }

@@ -209,7 +209,9 @@ impl Diagnose for OptionError {
 
     fn remedy(&self) -> String {
         match self {
-            Self::Lifetime(_) | Self::LifetimeRange(_) => "Give --lifetime 12mo, or another one of at most 24mo.".into(),
+            Self::Lifetime(_) | Self::LifetimeRange(_) => {
+                "Give --lifetime 12mo, or another one of at most 24mo.".into()
+            }
             Self::Name(_) => "Choose a name such as reports or noreply-erp.".into(),
         }
     }
@@ -237,10 +239,18 @@ impl SetupOptions {
         if self.reach == Reach::TenantWide {
             ask(Api::Graph, "Mail.Send", "sends through Microsoft Graph, as any mailbox of the tenant");
             if self.read_write {
-                ask(Api::Graph, "Mail.ReadWrite", "uploads large attachments and checks Sent Items, in any mailbox of the tenant");
+                ask(
+                    Api::Graph,
+                    "Mail.ReadWrite",
+                    "uploads large attachments and checks Sent Items, in any mailbox of the tenant",
+                );
             }
             if self.smtp {
-                ask(Api::Exchange, "SMTP.SendAsApp", "submits by SMTP for the mailboxes an Exchange administrator opens to it");
+                ask(
+                    Api::Exchange,
+                    "SMTP.SendAsApp",
+                    "submits by SMTP for the mailboxes an Exchange administrator opens to it",
+                );
             }
         }
         wanted
@@ -287,7 +297,9 @@ mod tests {
 
     #[test]
     fn a_name_fits_where_it_is_used() {
-        for (text, good) in [("reports", true), ("noreply-erp.2", true), ("", false), ("-x", false), ("A", false), ("a'b", false)] {
+        for (text, good) in
+            [("reports", true), ("noreply-erp.2", true), ("", false), ("-x", false), ("A", false), ("a'b", false)]
+        {
             assert_eq!(text.parse::<SetupName>().is_ok(), good, "{text}");
         }
         assert!("x".repeat(41).parse::<SetupName>().is_err());

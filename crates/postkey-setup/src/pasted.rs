@@ -11,7 +11,9 @@ pub enum PasteError {
     #[error("{0} is missing")]
     Blank(Field),
     /// Not in the form of a GUID.
-    #[error("{0} has the wrong form: it is 32 hexadecimal digits in five groups, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6")]
+    #[error(
+        "{0} has the wrong form: it is 32 hexadecimal digits in five groups, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6"
+    )]
     NotAGuid(Field),
     /// Neither a GUID nor a domain.
     #[error("the tenant is neither a Directory (tenant) ID nor a domain of the tenant")]
@@ -34,7 +36,9 @@ pub enum PasteError {
     #[error("this is the masked secret as the portal shows it later, not the secret itself")]
     Masked,
     /// A blank in the middle.
-    #[error("the secret has a blank or a line break in the middle: more than the value was copied, or it was broken on the way")]
+    #[error(
+        "the secret has a blank or a line break in the middle: more than the value was copied, or it was broken on the way"
+    )]
     Blanks,
     /// Graph makes secrets of 16 to 64 characters.
     #[error("the secret is cut off: {0} characters arrived, a secret has at least 16")]

@@ -138,7 +138,11 @@ fn required_resource_access(options: &SetupOptions) -> Value {
         .filter_map(|(permission, _)| permission.application_id)
         .map(|id| json!({"id": id, "type": "Role"}))
         .collect();
-    if roles.is_empty() { json!([]) } else { json!([{"resourceAppId": Api::Graph.client_id(), "resourceAccess": roles}]) }
+    if roles.is_empty() {
+        json!([])
+    } else {
+        json!([{"resourceAppId": Api::Graph.client_id(), "resourceAccess": roles}])
+    }
 }
 
 /// The whole list for these options.
@@ -179,7 +183,9 @@ pub fn plan(options: &SetupOptions, installation: InstallationId) -> Vec<Planned
         Action::ReadApp,
         admin,
         "GET",
-        format!("/applications(uniqueName='{unique_name}')?$select=id,appId,displayName,keyCredentials,passwordCredentials"),
+        format!(
+            "/applications(uniqueName='{unique_name}')?$select=id,appId,displayName,keyCredentials,passwordCredentials"
+        ),
         None,
         "its object id, its client id and the credentials it has",
     );

@@ -4,17 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use postkey_base::{EmailAddress, ServicePrincipalId};
-use postkey_graph::{
-    Graph, GraphError,
-    folders::Folder,
-    messages,
-};
+use postkey_graph::{Graph, GraphError};
 use postkey_identity::TokenSource;
 use postkey_store::App;
 use postkey_transport::{
     Abilities, Composition, Envelope, Message, Preference, Stamp, compose,
     outcome::{Outcome, Proof as Receipt, TransportError},
-    sending::Transport,
+    sending::{Transport, seen_in_sent},
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -95,13 +91,10 @@ impl Prover<'_> {
         let tokens = self.connection.graph_tokens();
         let graph = self.outside.graph(&self.connection.cloud, tokens.clone())?;
         self.until_allowed(&graph, &*tokens).await?;
-        let (request_id, message_id) = self.send(&graph).await?;
-        let seen_in_sent = self.seen(&graph, &message_id).await;
-        let found = Found {
-            graph_send: true,
-            graph_read_write: self.read_write && seen_in_sent.is_some(),
-            smtp: self.smtp,
-        };
+        let (id, request_id, message_id) = self.send(&graph).await?;
+        let seen_in_sent = self.seen(&graph, &message_id, id).await;
+        let found =
+            Found { graph_send: true, graph_read_write: self.read_write && seen_in_sent.is_some(), smtp: self.smtp };
         let proof = Proof {
             at: self.outside.clock.now(),
             request_id,
@@ -149,14 +142,19 @@ impl Prover<'_> {
             }
             let tell = |waited, until| self.watcher.notice(Event::Waiting { what: STEP, waited, until });
             if !wait.again(refusal.retry_after(), tell).await {
-                return Err(SetupError::MayNotSend { mailbox: self.mailbox.clone(), limited, cause: Some(Box::new(refusal)) });
+                return Err(SetupError::MayNotSend {
+                    mailbox: self.mailbox.clone(),
+                    limited,
+                    cause: Some(Box::new(refusal)),
+                });
             }
             // A token keeps the roles it was made with: ask for a new one.
             if let Ok(stale) = tokens.token().await {
                 tokens.disown(&stale, None).await;
             }
         }
-        self.watcher.notice(Event::Done { what: "Exchange allows the app to send", detail: Some(self.mailbox.as_str()) });
+        self.watcher
+            .notice(Event::Done { what: "Exchange allows the app to send", detail: Some(self.mailbox.as_str()) });
         Ok(())
     }
 
@@ -171,8 +169,8 @@ impl Prover<'_> {
         });
     }
 
-    /// One message; its request id and Message-ID.
-    async fn send(&self, graph: &Graph) -> Result<(Option<String>, String), SetupError> {
+    /// One message; our id of it, its request id and its Message-ID.
+    async fn send(&self, graph: &Graph) -> Result<(Uuid, Option<String>, String), SetupError> {
         self.watcher.notice(Event::Begun { what: "send a test message" });
         let refused = |error: TransportError| SetupError::Test(Box::new(error));
         let (id, at) = (Uuid::new_v4(), self.outside.clock.now());
@@ -209,14 +207,16 @@ impl Prover<'_> {
                         Receipt::Smtp { .. } => None,
                     };
                     self.watcher.notice(Event::Done { what: "test message accepted", detail: request_id.as_deref() });
-                    return Ok((request_id, report.message_id.unwrap_or_default()));
+                    return Ok((id, request_id, report.message_id.unwrap_or_default()));
                 }
                 Outcome::Unknown(unknown) => return Err(SetupError::TestUnknown(unknown.to_string())),
                 Outcome::Refused(error) => error,
             };
             // The probe was allowed; another of Exchange's servers may not have heard yet.
-            let denied = matches!(&error, TransportError::Graph(cause) if matches!(**cause, GraphError::AccessDenied(_)));
-            let tell = |waited, until| self.watcher.notice(Event::Waiting { what: "send a test message", waited, until });
+            let denied =
+                matches!(&error, TransportError::Graph(cause) if matches!(**cause, GraphError::AccessDenied(_)));
+            let tell =
+                |waited, until| self.watcher.notice(Event::Waiting { what: "send a test message", waited, until });
             if !(denied || error.is_transient()) || !wait.again(error.retry_after(), tell).await {
                 return Err(refused(error));
             }
@@ -224,23 +224,22 @@ impl Prover<'_> {
     }
 
     /// A draft alone proves nothing: sendMail makes one before it answers.
-    async fn seen(&self, graph: &Graph, message_id: &str) -> Option<bool> {
+    async fn seen(&self, graph: &Graph, message_id: &str, stamp: Uuid) -> Option<bool> {
         if !self.read_write || !abilities::may_read(graph, self.mailbox).await.unwrap_or(false) {
             return None;
         }
         let mut wait = Wait::new(self.outside.clock.clone(), SETTLING);
         loop {
-            let found =
-                messages::find_by_internet_message_id(graph, self.mailbox, Some(&Folder::SentItems), message_id).await;
-            match found {
-                Ok(found) if found.iter().any(|message| !message.is_draft) => {
+            match seen_in_sent(graph, self.mailbox, message_id, Some(stamp)).await {
+                Ok(Some(_)) => {
                     self.watcher.notice(Event::Done { what: "seen in Sent Items", detail: Some(message_id) });
                     return Some(true);
                 }
                 Err(error) if !error.is_transient() => return None,
                 _ => {}
             }
-            let tell = |waited, until| self.watcher.notice(Event::Waiting { what: "see it in Sent Items", waited, until });
+            let tell =
+                |waited, until| self.watcher.notice(Event::Waiting { what: "see it in Sent Items", waited, until });
             if !wait.again(None, tell).await {
                 return Some(false);
             }

@@ -31,7 +31,9 @@ pub fn powershell(options: &SetupOptions, calls: &[PlannedCall], values: ScriptV
     };
     let scopes: Vec<String> = options.administrator_scopes().into_iter().map(quoted).collect();
     say(&format!("# postkey: sets up the app registration '{}' for {}.", options.display_name(), options.mailbox));
-    say("# It makes the calls that `postkey setup --plan` lists, and no others. Running it again changes nothing twice.");
+    say(
+        "# It makes the calls that `postkey setup --plan` lists, and no others. Running it again changes nothing twice.",
+    );
     say("#Requires -Modules Microsoft.Graph.Authentication");
     say("$ErrorActionPreference = 'Stop'");
     say("");
@@ -80,7 +82,9 @@ pub fn powershell(options: &SetupOptions, calls: &[PlannedCall], values: ScriptV
         text.push_str("Write-Output \"Secret expires:   $($secret.endDateTime)\"\n");
     }
     if options.reach == Reach::Limited {
-        text.push_str("Write-Output 'No permission was granted: postkey prints the commands for an Exchange administrator.'\n");
+        text.push_str(
+            "Write-Output 'No permission was granted: postkey prints the commands for an Exchange administrator.'\n",
+        );
     }
     text.push_str("Disconnect-MgGraph | Out-Null\n");
     text
@@ -138,7 +142,9 @@ fn statement(call: &PlannedCall, values: ScriptValues<'_>) -> String {
             };
             format!(
                 "$role = {role}\nif (-not ($granted | Where-Object {{ $_.appRoleId -eq $role -and $_.resourceId -eq ${api}.id }})) {{\n    {} | Out-Null\n}}\n",
-                invoke(&format!("@{{ principalId = $servicePrincipal.id; resourceId = ${api}.id; appRoleId = $role }}")),
+                invoke(&format!(
+                    "@{{ principalId = $servicePrincipal.id; resourceId = ${api}.id; appRoleId = $role }}"
+                )),
             )
         }
         Action::Token | Action::Probe | Action::SendTest | Action::SeeSent => String::new(),

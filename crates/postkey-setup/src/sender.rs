@@ -117,7 +117,9 @@ impl Diagnose for SenderError {
     fn remedy(&self) -> String {
         match self {
             Self::Mailbox(_) => "Give the address of the mailbox that sends, such as noreply@contoso.com.".into(),
-            Self::Ended(_) => "Give the end date that the portal shows beside this secret, or make a new secret.".into(),
+            Self::Ended(_) => {
+                "Give the end date that the portal shows beside this secret, or make a new secret.".into()
+            }
             Self::SecretRefused { another_stays: true, cause } => {
                 format!("{} The secret in use was not touched.", cause.remedy())
             }

@@ -206,7 +206,8 @@ async fn by_browser(
         abort.abort();
     }
     let parameters = came.ok().and_then(Result::ok).ok_or(SignInError::NobodyCame)?;
-    let code = request.answer(endpoint.cloud(), parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
+    let code =
+        request.answer(endpoint.cloud(), parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
     Ok(endpoint.redeem_code(&request, &code, None).await?)
 }
 

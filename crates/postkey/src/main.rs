@@ -54,7 +54,11 @@ fn start_log(verbose: u8) {
     // h2, hyper and rustls at trace level write what goes over the wire.
     let capped = format!("{filter},h2=info,hyper=info,hyper_util=info,rustls=info,reqwest=info,sqlx=info");
     let filter = EnvFilter::try_new(capped).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(output::someone_watches()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::someone_watches())
+        .init();
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {

@@ -11,11 +11,21 @@ use crate::output::{self, FAINT, GOOD, STRONG, WARN, styled};
 pub(crate) struct Progress {
     spinner: Mutex<Option<ProgressBar>>,
     live: bool,
+    /// Where finished steps go.
+    say: fn(std::fmt::Arguments<'_>),
+    /// Whether the reader is to sign in; in a demo nobody is.
+    asks: bool,
 }
 
 impl Progress {
+    /// Beside a result: on standard error.
     pub(crate) fn new() -> Self {
-        Self { spinner: Mutex::new(None), live: output::someone_watches() }
+        Self { spinner: Mutex::new(None), live: output::someone_watches(), say: |text| output::note(text), asks: true }
+    }
+
+    /// As part of a story: on standard output.
+    pub(crate) fn telling() -> Self {
+        Self { say: |text| output::line(text), asks: false, ..Self::new() }
     }
 
     fn turn(&self, text: String) {
@@ -46,39 +56,45 @@ impl Watcher for Progress {
         match event {
             Event::Phase { number, of, title } => {
                 self.rest();
-                output::note(format_args!("\n{} {}", styled(FAINT, format_args!("{number}/{of}")), styled(STRONG, title)));
+                (self.say)(format_args!(
+                    "\n{} {}",
+                    styled(FAINT, format_args!("{number}/{of}")),
+                    styled(STRONG, title)
+                ));
             }
             Event::Begun { what } => self.turn(what.to_owned()),
             Event::Waiting { what, waited, until } => {
                 let clock = until.strftime("%H:%M UTC");
-                let text = format!("{what}: the tenant has not caught up, {} s so far, until {clock}", waited.as_secs());
+                let text =
+                    format!("{what}: the tenant has not caught up, {} s so far, until {clock}", waited.as_secs());
                 if self.live {
                     self.turn(text);
                 } else if waited.as_secs() > 0 {
-                    output::note(format_args!("  {} {text}", styled(FAINT, "…")));
+                    (self.say)(format_args!("  {} {text}", styled(FAINT, "…")));
                 }
             }
             Event::Done { what, detail } => {
                 self.rest();
                 let detail = detail.map(|detail| format!("  {}", styled(FAINT, detail))).unwrap_or_default();
-                output::note(format_args!("  {} {what}{detail}", styled(GOOD, "✓")));
+                (self.say)(format_args!("  {} {what}{detail}", styled(GOOD, "✓")));
             }
             Event::Note(text) => {
                 self.rest();
-                output::note(format_args!("  {} {text}", styled(FAINT, "·")));
+                (self.say)(format_args!("  {} {text}", styled(FAINT, "·")));
             }
             Event::Warning(text) => {
                 self.rest();
-                output::note(format_args!("  {} {text}", styled(WARN, "!")));
+                (self.say)(format_args!("  {} {text}", styled(WARN, "!")));
             }
+            Event::OpenBrowser(_) if !self.asks => self.turn("signing in".to_owned()),
             Event::OpenBrowser(url) => {
                 self.rest();
-                output::note(format_args!("\nSign in as an administrator of the tenant:\n\n  {url}\n"));
+                (self.say)(format_args!("\nSign in as an administrator of the tenant:\n\n  {url}\n"));
                 self.turn("waiting for the browser to come back".to_owned());
             }
             Event::DeviceCode { address, code, until } => {
                 self.rest();
-                output::note(format_args!(
+                (self.say)(format_args!(
                     "\nSign in as an administrator of the tenant, in any browser:\n\n  open  {}\n  type  {}\n",
                     styled(STRONG, address),
                     styled(STRONG, code)
@@ -87,11 +103,11 @@ impl Watcher for Progress {
             }
             Event::Commands { heading, lines } => {
                 self.rest();
-                output::note(format_args!("\n  {}\n", styled(STRONG, heading)));
+                (self.say)(format_args!("\n  {}\n", styled(STRONG, heading)));
                 for line in lines {
-                    output::note(format_args!("    {line}"));
+                    (self.say)(format_args!("    {line}"));
                 }
-                output::note("");
+                (self.say)(format_args!(""));
             }
         }
     }

@@ -99,7 +99,10 @@ impl Diagnose for SettingsError {
         match self {
             Self::Unreadable { path, .. } => format!("Create {} or name another file with --settings.", path.display()),
             Self::Malformed { path, .. } => {
-                format!("Mend {}: it may hold data, store, master_key_file, proxy, ca_file and bootstrap_client_id.", path.display())
+                format!(
+                    "Mend {}: it may hold data, store, master_key_file, proxy, ca_file and bootstrap_client_id.",
+                    path.display()
+                )
             }
         }
     }
@@ -120,7 +123,9 @@ impl Settings {
         let read = match std::fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text)
                 .map_err(|mistake| SettingsError::Malformed { path: path.clone(), problem: mistake.to_string() })?,
-            Err(missing) if missing.kind() == std::io::ErrorKind::NotFound && named.is_none() => SettingsFile::default(),
+            Err(missing) if missing.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+                SettingsFile::default()
+            }
             Err(cause) => return Err(SettingsError::Unreadable { path, cause }),
         };
         let beside = path.parent().unwrap_or(Path::new(".")).to_path_buf();

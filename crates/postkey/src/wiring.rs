@@ -9,49 +9,46 @@ use crate::{failure::Failure, settings::Settings};
 
 /// Opens the store and everything around it. Makes data folder and master key at the first start.
 pub(crate) async fn open(settings: &Settings) -> Result<Outside, Failure> {
-    let store = Store::open(location(settings)?, master_keys(settings)?, clock()).await?;
+    let store = Store::open_or_create(location(settings)?, key_source(settings), clock()).await?;
     Ok(Outside::new(store, network(settings)?, clock()))
 }
 
 /// Where the database is.
 pub(crate) fn location(settings: &Settings) -> Result<Location, Failure> {
     match &settings.store {
-        Some(url) => url
-            .parse()
-            .map_err(|bad: postkey_store::BadLocation| Failure::usage(bad.to_string(), "Mend `store` in the settings or POSTKEY_STORE.")),
+        Some(url) => url.parse().map_err(|bad: postkey_store::BadLocation| {
+            Failure::usage(bad.to_string(), "Mend `store` in the settings or POSTKEY_STORE.")
+        }),
         None => Ok(Location::Sqlite(settings.data.join("postkey.db"))),
     }
 }
 
 /// Where the master key comes from: the environment, systemd, or a file.
 pub(crate) fn key_source(settings: &Settings) -> KeySource {
-    if std::env::var_os("POSTKEY_MASTER_KEY").is_some_and(|lines| !lines.is_empty()) {
-        return KeySource::Environment("POSTKEY_MASTER_KEY".into());
+    if std::env::var_os(KeySource::VARIABLE).is_some_and(|lines| !lines.is_empty()) {
+        return KeySource::Environment(KeySource::VARIABLE.into());
     }
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| std::path::PathBuf::from(dir).join("postkey-master-key"));
+    let credential =
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| std::path::PathBuf::from(dir).join("postkey-master-key"));
     match credential {
         Some(path) if path.exists() => KeySource::SystemdCredential(path),
         _ => KeySource::File(settings.master_key_file.clone()),
     }
 }
 
-/// The master keys. A key file is made only where there is no database yet: for one that exists, another key is the wrong key.
+/// The master keys as they are now.
 pub(crate) fn master_keys(settings: &Settings) -> Result<MasterKeys, Failure> {
-    let source = key_source(settings);
-    if let KeySource::File(path) = &source {
-        let first_start = settings.store.is_none() && !settings.data.join("postkey.db").exists();
-        if first_start || settings.store.is_some() {
-            MasterKeys::create_file_if_missing(path)?;
-        }
-    }
-    Ok(MasterKeys::load(source)?)
+    Ok(MasterKeys::load(key_source(settings))?)
 }
 
 /// Proxy and roots.
 pub(crate) fn network(settings: &Settings) -> Result<Network, Failure> {
     let proxy = match &settings.proxy {
         Some(text) => Some(text.parse().map_err(|_| {
-            Failure::usage("the proxy address is not one", "Give the proxy as http://host:port, with user:password@ before the host if it asks.")
+            Failure::usage(
+                "the proxy address is not one",
+                "Give the proxy as http://host:port, with user:password@ before the host if it asks.",
+            )
         })?),
         None => None,
     };

@@ -56,11 +56,17 @@ impl SignInArgs {
             Way::DeviceCode => SignIn::DeviceCode,
             Way::App => {
                 let client = self.admin_client_id.as_deref().ok_or_else(|| {
-                    Failure::usage("--sign-in app needs an app", "Give its client id with --admin-client-id and its secret in POSTKEY_ADMIN_CLIENT_SECRET.")
+                    Failure::usage(
+                        "--sign-in app needs an app",
+                        "Give its client id with --admin-client-id and its secret in POSTKEY_ADMIN_CLIENT_SECRET.",
+                    )
                 })?;
                 let secret = std::env::var("POSTKEY_ADMIN_CLIENT_SECRET").ok().filter(|secret| !secret.is_empty());
                 let secret = secret.ok_or_else(|| {
-                    Failure::usage("the app's secret is missing", "Put it in POSTKEY_ADMIN_CLIENT_SECRET; it is read from nowhere else and kept nowhere.")
+                    Failure::usage(
+                        "the app's secret is missing",
+                        "Put it in POSTKEY_ADMIN_CLIENT_SECRET; it is read from nowhere else and kept nowhere.",
+                    )
                 })?;
                 SignIn::App { client: client_id(client, "--admin-client-id")?, secret: ClientSecret::new(secret) }
             }
@@ -72,14 +78,18 @@ impl SignInArgs {
 
 pub(crate) fn client_id(text: &str, option: &str) -> Result<ClientId, Failure> {
     text.parse().map_err(|_| {
-        Failure::usage(format!("{option} is not a client id"), "A client id is a GUID: the portal's Application (client) ID.")
+        Failure::usage(
+            format!("{option} is not a client id"),
+            "A client id is a GUID: the portal's Application (client) ID.",
+        )
     })
 }
 
 /// The address is printed as well, so a machine without a browser loses nothing.
 fn open_browser(url: &url::Url) {
     // Everybody's way to the user's own browser; $BROWSER first, as other tools do.
-    let program = std::env::var("BROWSER").ok().filter(|browser| !browser.is_empty()).unwrap_or_else(|| "xdg-open".into());
+    let program =
+        std::env::var("BROWSER").ok().filter(|browser| !browser.is_empty()).unwrap_or_else(|| "xdg-open".into());
     let started = std::process::Command::new(program)
         .arg(url.as_str())
         .stdin(std::process::Stdio::null())

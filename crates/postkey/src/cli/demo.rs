@@ -1,13 +1,16 @@
 //! `postkey demo`: the main job from nothing to a delivered message, on the emulator, with nothing to configure.
 
-use std::{path::{Path, PathBuf}, time::{Duration, Instant}};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use postkey_base::{EmailAddress, Who};
 use postkey_emulator::{Emulator, EmulatorSettings, environment, visitor::Ended};
 use postkey_identity::{Cloud, CustomCloud};
 use postkey_setup::{
-    automatic::{Automatic, Done, Patience},
+    automatic::{Automatic, Patience},
     connection::Outside,
     options::{CredentialChoice, Lifetime, Reach, SetupOptions},
     sign_in::{self, Administrator, GRAPH_COMMAND_LINE_TOOLS, SignIn},
@@ -47,22 +50,27 @@ impl Demo {
         let (folder, _temporary) = emulators::folder(dir)?;
         let settings_file = folder.join("postkey.toml");
         if !settings_file.exists() {
-            std::fs::write(&settings_file, SETTINGS).map_err(|cause| Failure::file(&settings_file, "written to", cause))?;
+            std::fs::write(&settings_file, SETTINGS)
+                .map_err(|cause| Failure::file(&settings_file, "written to", cause))?;
         }
         let settings = Settings::load(Some(&folder), None)?;
 
         output::line(format_args!(
             "{}\n{}\n",
             styled(STRONG, "postkey demo"),
-            styled(FAINT, "A Microsoft 365 tenant in a box, an application set up in it, and the first mail sent through it. Nothing leaves this machine.")
+            styled(
+                FAINT,
+                "A Microsoft 365 tenant in a box, an application set up in it, and the first mail sent through it. Nothing leaves this machine."
+            )
         ));
         let emulator =
-            emulators::start(EmulatorSettings { dir: Some(folder.join("emulator")), ..EmulatorSettings::default() }).await?;
+            emulators::start(EmulatorSettings { dir: Some(folder.join("emulator")), ..EmulatorSettings::default() })
+                .await?;
         emulators::describe(&emulator);
 
         let outside = wiring::open(&settings).await?;
-        let (done, administrator) = set_up(&emulator, &outside).await?;
-        conclude_setup(&done, &administrator);
+        let administrator = set_up(&emulator, &outside).await?;
+        conclude_setup(&administrator);
         let sent = first_mail(&emulator, &outside).await?;
         show_arrival(&emulator, &sent);
 
@@ -102,7 +110,7 @@ fn cloud(emulator: &Emulator) -> Result<Cloud, Failure> {
 }
 
 /// `postkey setup` as against any tenant; only the administrator's clicks are played.
-async fn set_up(emulator: &Emulator, outside: &Outside) -> Result<(Done, Administrator), Failure> {
+async fn set_up(emulator: &Emulator, outside: &Outside) -> Result<Administrator, Failure> {
     let sample = emulator.sample();
     let options = SetupOptions {
         name: SENDER.parse()?,
@@ -116,15 +124,22 @@ async fn set_up(emulator: &Emulator, outside: &Outside) -> Result<(Done, Adminis
         test_to: mailbox(&sample.user_name)?,
     };
     forget_other_tenant(outside, &options).await?;
-    let progress = Progress::new();
+    let progress = Progress::telling();
     let endpoint = outside.endpoint(&options.cloud)?;
     output::line(format_args!(
         "\n{} {}",
-        styled(FAINT, "·"),
-        format_args!("The demo plays the administrator: it opens the sign-in page and types {}'s password.", sample.admin_user)
+        styled(STRONG, "postkey setup"),
+        styled(
+            FAINT,
+            format_args!(
+                "as against any tenant; only the sign-in is played: the demo opens the page and types {}'s password",
+                sample.admin_user
+            )
+        )
     ));
     let browser = outside.network.http_client(&options.cloud)?;
-    let administrator_at_browser = emulator.visitor(&sample.admin_user, &sample.admin_password).map_err(played_badly)?;
+    let administrator_at_browser =
+        emulator.visitor(&sample.admin_user, &sample.admin_password).map_err(played_badly)?;
     let runtime = tokio::runtime::Handle::current();
     let how = SignIn::Browser {
         open: Box::new(move |url| {
@@ -137,7 +152,9 @@ async fn set_up(emulator: &Emulator, outside: &Outside) -> Result<(Done, Adminis
                             tracing::error!(%error, "the played administrator did not get back");
                         }
                     }
-                    Ok(Ended::Page { status, text }) => tracing::error!(status, text, "the played administrator is stuck"),
+                    Ok(Ended::Page { status, text }) => {
+                        tracing::error!(status, text, "the played administrator is stuck")
+                    }
                     Err(error) => tracing::error!(%error, "the played administrator got no page"),
                 }
             });
@@ -153,8 +170,8 @@ async fn set_up(emulator: &Emulator, outside: &Outside) -> Result<(Done, Adminis
         watcher: &progress,
         patience: Patience::default(),
     };
-    let done = setup.run().await?;
-    Ok((done, administrator))
+    setup.run().await?;
+    Ok(administrator)
 }
 
 /// A kept folder may hold the sender of an earlier demo, whose tenant is gone.
@@ -170,7 +187,12 @@ async fn forget_other_tenant(outside: &Outside, options: &SetupOptions) -> Resul
 }
 
 fn played_badly(error: impl std::fmt::Display) -> Failure {
-    Failure::new("demo.sign_in", format!("the demo could not play the administrator: {error}"), "Please report it.", Who::Postkey)
+    Failure::new(
+        "demo.sign_in",
+        format!("the demo could not play the administrator: {error}"),
+        "Please report it.",
+        Who::Postkey,
+    )
 }
 
 fn mailbox(address: &str) -> Result<EmailAddress, Failure> {
@@ -179,10 +201,9 @@ fn mailbox(address: &str) -> Result<EmailAddress, Failure> {
     })
 }
 
-fn conclude_setup(done: &Done, administrator: &Administrator) {
-    output::line(format_args!("\n{} {}", styled(GOOD, "✓"), done.proof.in_words()));
+fn conclude_setup(administrator: &Administrator) {
     if let Some(text) = sign_in::how_to_forget(administrator) {
-        output::line(styled(FAINT, text));
+        output::line(format_args!("\n{} {}", styled(FAINT, "·"), styled(FAINT, text)));
     }
 }
 
@@ -208,7 +229,7 @@ async fn first_mail(emulator: &Emulator, outside: &Outside) -> Result<String, Fa
     let message = Message::parse(mime)?;
     let envelope = Envelope::of(&message, connection.mailbox.clone())?;
     let transport = send::transport(outside, &connection, &message, &envelope, None).await?;
-    output::line(format_args!("\n{}", styled(STRONG, "Send a message")));
+    output::line(format_args!("\n{}", styled(STRONG, "postkey send")));
     let report = send::deliver(&transport, &message, &envelope, &stamp, Duration::from_secs(30)).await;
     send::print_report(&message, &report);
     match report.outcome {
@@ -221,7 +242,8 @@ async fn first_mail(emulator: &Emulator, outside: &Outside) -> Result<String, Fa
 /// The message as it lies in the recipient's Inbox.
 fn show_arrival(emulator: &Emulator, message_id: &str) {
     let sample = emulator.sample();
-    let seen = emulator.with_world(|world| world.mailbox_contents(sample.tenant_id, &sample.user_name)).unwrap_or_default();
+    let seen =
+        emulator.with_world(|world| world.mailbox_contents(sample.tenant_id, &sample.user_name)).unwrap_or_default();
     let Some(found) = seen.iter().rev().find(|message| message.message_id.as_deref() == Some(message_id)) else {
         return;
     };
@@ -230,7 +252,11 @@ fn show_arrival(emulator: &Emulator, message_id: &str) {
     for line in text.lines().take(14) {
         output::line(format_args!("  {} {line}", styled(FAINT, "│")));
     }
-    output::line(format_args!("  {} {}", styled(FAINT, "└"), styled(FAINT, format_args!("{} bytes in all", found.mime.len()))));
+    output::line(format_args!(
+        "  {} {}",
+        styled(FAINT, "└"),
+        styled(FAINT, format_args!("{} bytes in all", found.mime.len()))
+    ));
 }
 
 fn variables(emulator: &Emulator, folder: &Path) -> Vec<(String, String)> {
@@ -257,7 +283,11 @@ fn what_next(settings: &Settings, emulator: &Emulator, env: Option<&Path>) {
         output::line(format_args!("  {line:<width$}  {}", styled(FAINT, format_args!("# {what}"))));
     }
     if let Some(path) = env {
-        output::line(format_args!("  {:<width$}  {}", format!(". {}", shell_word(&path.display().to_string())), styled(FAINT, "# everything as variables")));
+        output::line(format_args!(
+            "  {:<width$}  {}",
+            format!(". {}", shell_word(&path.display().to_string())),
+            styled(FAINT, "# everything as variables")
+        ));
     }
     output::line(format_args!("\n{}", styled(FAINT, "Ctrl-C ends the demo.")));
 }

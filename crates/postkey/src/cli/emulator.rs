@@ -54,7 +54,8 @@ impl Emulate {
         };
         let emulator = start(settings).await?;
         if let Some(path) = &self.env {
-            environment::write(path, &emulator.environment()).map_err(|cause| Failure::file(path, "written to", cause))?;
+            environment::write(path, &emulator.environment())
+                .map_err(|cause| Failure::file(path, "written to", cause))?;
         }
         describe(&emulator);
         if let Some(path) = &self.env {

@@ -90,7 +90,9 @@ fn write_command(text: &mut String, command: &mut clap::Command, parents: &str) 
 }
 
 fn environment_page() -> String {
-    let mut text = String::from("# Environment\n\nThe command line goes before these, these go before the settings file.\n\n| variable | meaning |\n|---|---|\n");
+    let mut text = String::from(
+        "# Environment\n\nThe command line goes before these, these go before the settings file.\n\n| variable | meaning |\n|---|---|\n",
+    );
     for (name, meaning) in crate::settings::VARIABLES {
         text.push_str(&format!("| `{name}` | {meaning} |\n"));
     }

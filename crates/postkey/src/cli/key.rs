@@ -35,7 +35,9 @@ impl Key {
             Self::List => {
                 let keys = wiring::master_keys(settings)?;
                 if json {
-                    output::json(&serde_json::json!({ "source": place, "versions": keys.versions(), "newest": keys.newest() }));
+                    output::json(
+                        &serde_json::json!({ "source": place, "versions": keys.versions(), "newest": keys.newest() }),
+                    );
                 } else {
                     let rows: Vec<Vec<String>> = keys
                         .versions()
@@ -57,9 +59,12 @@ impl Key {
                         Who::You,
                     ));
                 };
-                let rotated = postkey_store::rotate_master_key(&outside.store, &path, |_| ControlFlow::Continue(())).await?;
+                let rotated =
+                    postkey_store::rotate_master_key(&outside.store, &path, |_| ControlFlow::Continue(())).await?;
                 if json {
-                    output::json(&serde_json::json!({ "version": rotated.version, "resealed": rotated.resealed, "finished": rotated.finished }));
+                    output::json(
+                        &serde_json::json!({ "version": rotated.version, "resealed": rotated.resealed, "finished": rotated.finished }),
+                    );
                 } else {
                     output::line(format_args!(
                         "{} version {} seals now; {} values were sealed anew",

@@ -111,7 +111,9 @@ impl Credential {
                 let kind = match &credential.material {
                     Material::Secret { hint: Some(hint) } => format!("secret {hint}…"),
                     Material::Secret { hint: None } => "secret".into(),
-                    Material::Certificate { thumbprint, .. } => format!("certificate {}…", thumbprint.chars().take(8).collect::<String>()),
+                    Material::Certificate { thumbprint, .. } => {
+                        format!("certificate {}…", thumbprint.chars().take(8).collect::<String>())
+                    }
                     Material::Federated { .. } => "federated".into(),
                 };
                 let state = match credential.state {
@@ -120,7 +122,13 @@ impl Credential {
                     CredentialState::Verified { .. } => "verified",
                     CredentialState::Retired { .. } => "retired",
                 };
-                vec![app.display_name.clone(), credential.display_name.clone(), kind, state.into(), ends(now, credential.ends_at)]
+                vec![
+                    app.display_name.clone(),
+                    credential.display_name.clone(),
+                    kind,
+                    state.into(),
+                    ends(now, credential.ends_at),
+                ]
             })
             .collect();
         output::table(&["APP", "CREDENTIAL", "KIND", "STATE", "ENDS"], &rows);

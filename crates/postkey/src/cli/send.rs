@@ -8,7 +8,10 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use postkey_base::{Diagnose, Diagnosis, EmailAddress, Who};
-use postkey_setup::{abilities, connection::{Outside, SenderConnection}};
+use postkey_setup::{
+    abilities,
+    connection::{Outside, SenderConnection},
+};
 use postkey_transport::{
     Abilities, AttachedFile, Composition, Envelope, Message, Preference, Route, Stamp, compose,
     outcome::{Outcome, Proof, Report},
@@ -105,12 +108,18 @@ impl Send {
         let to = addresses(&self.to, "--to")?;
         if let Some(path) = &self.file {
             let message = parse(read(path)?)?;
-            let envelope =
-                if to.is_empty() { Envelope::of(&message, mailbox.clone()) } else { Envelope::new(mailbox.clone(), to) };
+            let envelope = if to.is_empty() {
+                Envelope::of(&message, mailbox.clone())
+            } else {
+                Envelope::new(mailbox.clone(), to)
+            };
             return Ok((message, envelope?));
         }
         if self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty() {
-            return Err(Failure::usage("there is nothing to send", "Give an .eml file, or --to with --subject and --body."));
+            return Err(Failure::usage(
+                "there is nothing to send",
+                "Give an .eml file, or --to with --subject and --body.",
+            ));
         }
         let mut composition = Composition {
             to,
@@ -128,7 +137,8 @@ impl Send {
             composition.html = Some(text(read(path)?, "--html")?);
         }
         for path in &self.attach {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "attachment".into());
+            let name =
+                path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "attachment".into());
             composition.attachments.push(AttachedFile { name, content_type: None, bytes: read(path)? });
         }
         let written = compose(&composition, stamp.id, stamp.at)
@@ -175,8 +185,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn text(bytes: Vec<u8>, option: &str) -> Result<String, Failure> {
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::usage(format!("{option} is not UTF-8 text"), "Convert it to UTF-8, or send a whole message as a file."))
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::usage(format!("{option} is not UTF-8 text"), "Convert it to UTF-8, or send a whole message as a file.")
+    })
 }
 
 /// The ways out of this sender for this message. What its tokens allow is asked only when plain Graph will not do.
@@ -225,11 +236,7 @@ pub(crate) async fn deliver(
         if !error.is_transient() || began.elapsed() + next > patience {
             return report;
         }
-        output::note(format_args!(
-            "{} {error}; next try in {} s",
-            styled(WARN, "later:"),
-            next.as_secs().max(1)
-        ));
+        output::note(format_args!("{} {error}; next try in {} s", styled(WARN, "later:"), next.as_secs().max(1)));
         tokio::time::sleep(next).await;
         pause = (pause * 2).min(Duration::from_secs(30));
     }
@@ -238,7 +245,9 @@ pub(crate) async fn deliver(
 fn dry_run(transport: &Transport, message: &Message, envelope: &Envelope, json: bool) -> Result<(), Failure> {
     let choice = transport.choose(message, envelope)?;
     if json {
-        output::json(&json!({ "route": choice.route, "reason": choice.reason.to_string(), "losses": choice.losses, "size": message.size() }));
+        output::json(
+            &json!({ "route": choice.route, "reason": choice.reason.to_string(), "losses": choice.losses, "size": message.size() }),
+        );
     } else {
         output::line(format_args!("{} would carry it: {}", styled(STRONG, choice.route), choice.reason));
         for loss in &choice.losses {
@@ -274,7 +283,9 @@ fn print_json(connection: &SenderConnection, message: &Message, report: &Report)
         Outcome::Unknown(_) => ("unknown", None, [].as_slice()),
     };
     let proof = proof.map(|proof| match proof {
-        Proof::Graph { request_id, client_request_id } => json!({ "request_id": request_id, "client_request_id": client_request_id }),
+        Proof::Graph { request_id, client_request_id } => {
+            json!({ "request_id": request_id, "client_request_id": client_request_id })
+        }
         Proof::Smtp { host, reply } => json!({ "host": host, "reply": reply.to_string() }),
     });
     let recipients: Vec<_> = recipients
@@ -307,7 +318,7 @@ pub(crate) fn print_report(message: &Message, report: &Report) {
             Proof::Smtp { host, reply } => format!("{host}: {reply}"),
         };
         output::line(format_args!("{} by {}  {}", styled(GOOD, "✓ accepted"), accepted.route, styled(FAINT, proof)));
-        for recipient in accepted.recipients.iter().filter(|recipient| !recipient.accepted) {
+        for recipient in accepted.refused_recipients() {
             output::line(format_args!("  {} {}: {}", styled(BAD, "refused"), recipient.address, recipient.reply));
         }
     }

@@ -1,11 +1,14 @@
 //! `postkey sender`: what every product calls its mail server configuration, and the walk through the portal that makes one.
 
-use std::{io::{IsTerminal, Read}, path::{Path, PathBuf}};
+use std::{
+    io::{IsTerminal, Read},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use postkey_base::{EmailAddress, Who};
-use postkey_identity::{Cloud, claims::AccessClaims, TokenSource};
+use postkey_identity::{Cloud, TokenSource, claims::AccessClaims};
 use postkey_setup::{
     automatic::Patience,
     connection::{Outside, SenderConnection, in_words},
@@ -108,7 +111,9 @@ impl Sender {
                 if !outside.store.remove_sender(&name).await? {
                     find(&outside, &name).await?;
                 }
-                output::note(format_args!("sender {name} is forgotten; its app registration still exists in the tenant"));
+                output::note(format_args!(
+                    "sender {name} is forgotten; its app registration still exists in the tenant"
+                ));
                 Ok(())
             }
         }
@@ -121,7 +126,8 @@ impl Add {
         let complete_but_for_secret = match outside.store.sender(&self.name).await? {
             Some(known) => {
                 let values = &known.values;
-                (self.client_id.is_some() || values.client_id.is_some()) && (self.tenant.is_some() || values.tenant.is_some())
+                (self.client_id.is_some() || values.client_id.is_some())
+                    && (self.tenant.is_some() || values.tenant.is_some())
             }
             None => self.client_id.is_some() && self.tenant.is_some(),
         };
@@ -156,7 +162,11 @@ impl Add {
         let command = settings.command();
         match &saved.stage {
             Stage::Incomplete { missing } => {
-                output::note(format_args!("\nStill missing: {}. Give it with: {command} sender add {}", in_words(missing), self.name));
+                output::note(format_args!(
+                    "\nStill missing: {}. Give it with: {command} sender add {}",
+                    in_words(missing),
+                    self.name
+                ));
             }
             Stage::Ready => output::note(format_args!("\nNext: {command} sender test {}", self.name)),
             Stage::Verified { .. } => {}
@@ -181,13 +191,16 @@ fn read_secret(path: &Path) -> Result<String, Failure> {
 
 fn ask_secret(prompt: &str) -> Result<Option<Pasted>, Failure> {
     let typed = dialoguer::Password::new().with_prompt(prompt).allow_empty_password(true).interact();
-    let typed = typed.map_err(|cause| Failure::usage(format!("the secret could not be read: {cause}"), "Give it with --secret-file."))?;
+    let typed = typed.map_err(|cause| {
+        Failure::usage(format!("the secret could not be read: {cause}"), "Give it with --secret-file.")
+    })?;
     Ok((!typed.is_empty()).then(|| Pasted::new(typed)))
 }
 
 /// The portal shows a day; the secret is good until that day begins at the latest, so the earliest reading is the safe one.
 fn end_of(text: &str) -> Result<Timestamp, Failure> {
-    let malformed = || Failure::usage(format!("{text:?} is not a date"), "Give --expires as year-month-day, such as 2028-11-24.");
+    let malformed =
+        || Failure::usage(format!("{text:?} is not a date"), "Give --expires as year-month-day, such as 2028-11-24.");
     if let Ok(at) = text.trim().parse::<Timestamp>() {
         return Ok(at);
     }
@@ -255,7 +268,13 @@ fn print(sender: &Saved) {
     }
 }
 
-async fn test(settings: &Settings, outside: &Outside, name: &str, to: Option<String>, json: bool) -> Result<(), Failure> {
+async fn test(
+    settings: &Settings,
+    outside: &Outside,
+    name: &str,
+    to: Option<String>,
+    json: bool,
+) -> Result<(), Failure> {
     let connection = outside.sender(name).await?;
     let to = match to {
         Some(text) => text.parse().map_err(|error: postkey_base::address::AddressError| {
@@ -268,7 +287,10 @@ async fn test(settings: &Settings, outside: &Outside, name: &str, to: Option<Str
         output::json(&json!({ "sender": find(outside, name).await?, "proof": proof }));
     } else {
         output::line(format_args!("{} {}", styled(GOOD, "verified:"), proof.in_words()));
-        output::note(format_args!("\nNext: {} send --sender {name} --to someone@example.com --subject Hello --body 'It works'", settings.command()));
+        output::note(format_args!(
+            "\nNext: {} send --sender {name} --to someone@example.com --subject Hello --body 'It works'",
+            settings.command()
+        ));
     }
     Ok(())
 }
@@ -338,7 +360,8 @@ async fn limit(outside: &Outside, name: &str, denied: Option<String>, json: bool
     };
     if other.is_some() {
         let mut proof = connection.sender.last_proof.clone().unwrap_or_else(|| json!({}));
-        proof["limit"] = json!({ "allowed": connection.mailbox, "denied": denied, "verdict": verdict, "at": outside.clock.now() });
+        proof["limit"] =
+            json!({ "allowed": connection.mailbox, "denied": denied, "verdict": verdict, "at": outside.clock.now() });
         outside.store.record_sender_reach(name, reach, &proof).await?;
     }
     let granted_in_entra = claims.roles.iter().any(|role| role == "Mail.Send");
@@ -354,7 +377,10 @@ async fn limit(outside: &Outside, name: &str, denied: Option<String>, json: bool
         }));
         return Ok(());
     }
-    output::line(styled(STRONG, "For an Exchange administrator, in Exchange Online PowerShell (30 minutes to 2 hours to work):"));
+    output::line(styled(
+        STRONG,
+        "For an Exchange administrator, in Exchange Online PowerShell (30 minutes to 2 hours to work):",
+    ));
     output::line("");
     for line in &lines {
         output::line(format_args!("  {line}"));
@@ -382,7 +408,9 @@ fn verdict(own: &Probed, other: Option<&Probed>) -> &'static str {
         (Probed::Refused(_), _) => "not usable: its own mailbox is refused",
         (_, Some(Probed::Unknown(_))) => "unknown: the other mailbox gave no clear answer",
         (Probed::Unknown(_), _) => "unknown: its own mailbox gave no clear answer",
-        (Probed::Allowed, None) => "its own mailbox is allowed; name one that ought to be refused with --denied to prove the limit",
+        (Probed::Allowed, None) => {
+            "its own mailbox is allowed; name one that ought to be refused with --denied to prove the limit"
+        }
     }
 }
 
@@ -417,7 +445,11 @@ pub(crate) async fn manual(
     let steps = walk.steps();
     let mut client = None;
     for (number, step) in steps.iter().enumerate() {
-        output::note(format_args!("\n{} {}", styled(FAINT, format_args!("{}/{}", number + 1, steps.len())), styled(STRONG, step.title)));
+        output::note(format_args!(
+            "\n{} {}",
+            styled(FAINT, format_args!("{}/{}", number + 1, steps.len())),
+            styled(STRONG, step.title)
+        ));
         if let Some(link) = walk.link(step, client) {
             output::note(format_args!("  {link}"));
         }
@@ -473,7 +505,11 @@ fn no_terminal(cause: impl std::fmt::Display) -> Failure {
 /// A line from a pipe, or a prompt on a terminal.
 fn line(prompt: &str) -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        return dialoguer::Input::<String>::new().with_prompt(prompt).allow_empty(true).interact_text().map_err(no_terminal);
+        return dialoguer::Input::<String>::new()
+            .with_prompt(prompt)
+            .allow_empty(true)
+            .interact_text()
+            .map_err(no_terminal);
     }
     output::note(format_args!("{prompt}:"));
     let mut text = String::new();
@@ -490,7 +526,10 @@ fn pause() -> Result<(), Failure> {
 
 fn ask_value(value: manual::Value, suggested: Option<&str>) -> Result<manual::Typed, Failure> {
     if value == manual::Value::Secret && std::io::stdin().is_terminal() {
-        let typed = dialoguer::Password::new().with_prompt(format!("  {}", value.prompt())).allow_empty_password(true).interact();
+        let typed = dialoguer::Password::new()
+            .with_prompt(format!("  {}", value.prompt()))
+            .allow_empty_password(true)
+            .interact();
         return typed.map(manual::Typed::new).map_err(no_terminal);
     }
     let prompt = match (value, suggested) {

@@ -109,8 +109,13 @@ impl Setup {
             output::note(format_args!("signed in as {}", styled(STRONG, name)));
         }
         let patience = Patience { exchange: std::time::Duration::from_secs(self.wait * 60), ..Patience::default() };
-        let setup =
-            Automatic { options: &options, outside: &outside, administrator: &administrator, watcher: &progress, patience };
+        let setup = Automatic {
+            options: &options,
+            outside: &outside,
+            administrator: &administrator,
+            watcher: &progress,
+            patience,
+        };
         let ended = setup.run().await;
         // Whatever became of it, the consent is there now.
         let left_behind = sign_in::how_to_forget(&administrator);
@@ -194,7 +199,9 @@ impl CloudArgs {
     }
 
     fn custom(&self) -> Result<Cloud, Failure> {
-        let wrong = |what: &str| Failure::usage(format!("{what} is not an address"), "Give it as https://host:port, and Graph's with /v1.0.");
+        let wrong = |what: &str| {
+            Failure::usage(format!("{what} is not an address"), "Give it as https://host:port, and Graph's with /v1.0.")
+        };
         let parse = |text: &Option<String>, what: &str| -> Result<url::Url, Failure> {
             text.as_deref().unwrap_or_default().parse().map_err(|_| wrong(what))
         };
@@ -209,8 +216,21 @@ impl CloudArgs {
             None => None,
         };
         let graph = parse(&self.graph_url, "--graph-url")?;
-        Cloud::custom(CustomCloud { login, graph, smtp, graph_resource: None, exchange_resource: None, portal: None, ca_file })
-            .map_err(|error| Failure::usage(error.to_string(), "Give --login-url as https://host:port and --graph-url as https://host:port/v1.0."))
+        Cloud::custom(CustomCloud {
+            login,
+            graph,
+            smtp,
+            graph_resource: None,
+            exchange_resource: None,
+            portal: None,
+            ca_file,
+        })
+        .map_err(|error| {
+            Failure::usage(
+                error.to_string(),
+                "Give --login-url as https://host:port and --graph-url as https://host:port/v1.0.",
+            )
+        })
     }
 }
 
@@ -245,8 +265,12 @@ fn ask_reach(mailbox: &EmailAddress) -> Result<Reach, Failure> {
     }
     let limited = format!("limited: only {mailbox}; an Exchange administrator runs four commands, up to 2 hours");
     let items = ["tenant-wide: works at once; the app can send as anyone in the tenant", limited.as_str()];
-    let chosen =
-        dialoguer::Select::new().with_prompt("How far may the app reach?").items(items).default(0).interact().map_err(|_| missing())?;
+    let chosen = dialoguer::Select::new()
+        .with_prompt("How far may the app reach?")
+        .items(items)
+        .default(0)
+        .interact()
+        .map_err(|_| missing())?;
     Ok(if chosen == 0 { Reach::TenantWide } else { Reach::Limited })
 }
 
@@ -271,7 +295,10 @@ fn print_plan(options: &SetupOptions, calls: &[PlannedCall], json: bool) {
     for (number, call) in calls.iter().enumerate() {
         if phase != Some(call.phase) {
             phase = Some(call.phase);
-            output::line(format_args!("\n{}", styled(STRONG, format_args!("{}. {}", call.phase.number(), call.phase.title()))));
+            output::line(format_args!(
+                "\n{}",
+                styled(STRONG, format_args!("{}. {}", call.phase.number(), call.phase.title()))
+            ));
         }
         let whom = match call.caller {
             Caller::Administrator => "administrator",
@@ -302,7 +329,8 @@ fn write_script(
     }
     let ends = options.credential.lifetime().after(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let name = format!("{} by script", options.name);
-    let text = script::powershell(options, calls, ScriptValues { certificate: None, credential_name: &name, ends: &ends });
+    let text =
+        script::powershell(options, calls, ScriptValues { certificate: None, credential_name: &name, ends: &ends });
     if path.as_os_str() == "-" {
         output::line(text.trim_end());
     } else {
@@ -320,7 +348,12 @@ fn write_script(
 
 fn conclude(settings: &Settings, options: &SetupOptions, done: &Done) {
     let command = settings.command();
-    output::line(format_args!("\n{} {} sends as {}", styled(GOOD, "Ready."), styled(STRONG, &options.name), options.mailbox));
+    output::line(format_args!(
+        "\n{} {} sends as {}",
+        styled(GOOD, "Ready."),
+        styled(STRONG, &options.name),
+        options.mailbox
+    ));
     let rows = [
         ("tenant", format!("{}  {}", done.organization.display_name, styled(FAINT, done.organization.id))),
         ("app", format!("{}  {}", done.app.display_name, styled(FAINT, done.app.client_id))),
@@ -335,6 +368,8 @@ fn conclude(settings: &Settings, options: &SetupOptions, done: &Done) {
             "can send as", options.name
         ));
     }
-    output::line(format_args!("\nNext: {command} send --sender {} --to someone@example.com --subject Hello --body 'It works'", options.name));
+    output::line(format_args!(
+        "\nNext: {command} send --sender {} --to someone@example.com --subject Hello --body 'It works'",
+        options.name
+    ));
 }
-
