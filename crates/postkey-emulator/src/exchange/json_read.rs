@@ -1,12 +1,16 @@
 //! Graph's JSON to a letter, strictly: an unknown property is refused, case of enum values is forgiven.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
     mailbox::{Attachment, AttachmentContent, Importance, ItemBody, Letter, Recipient, item_id},
+    mime_write,
     refusal::Refusal,
 };
 
@@ -39,6 +43,14 @@ const READ_ONLY: [&str; 16] = [
     "extensions",
     "multivalueextendedproperties",
 ];
+
+/// `Edm.Binary` as Microsoft's own examples write it: with or without padding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// Five custom headers at most (observed).
 const CUSTOM_HEADERS: usize = 5;
@@ -306,7 +318,7 @@ pub(crate) fn attachment(value: &Value, now: Timestamp) -> Result<Attachment, Re
             members(value, "fileAttachment", &known)?;
             let encoded = value["contentBytes"].as_str().ok_or_else(|| invalid("contentBytes"))?;
             let packed: String = encoded.split_ascii_whitespace().collect();
-            let bytes = STANDARD
+            let bytes = LENIENT
                 .decode(packed.as_bytes())
                 .map_err(|_| Refusal::bad_request("Cannot convert the literal to the expected type 'Edm.Binary'."))?;
             let guessed = part("contentType").unwrap_or_else(|| guess_type(value["name"].as_str().unwrap_or_default()));
@@ -315,7 +327,7 @@ pub(crate) fn attachment(value: &Value, now: Timestamp) -> Result<Attachment, Re
         "microsoft.graph.itemattachment" => {
             members(value, "itemAttachment", &[&common[..], &["item"]].concat())?;
             let item = value.get("item").filter(|item| item.is_object()).ok_or_else(|| invalid("item"))?;
-            (AttachmentContent::Item(item.clone()), None)
+            (item_content(item, now)?, None)
         }
         "microsoft.graph.referenceattachment" => {
             let known =
@@ -342,6 +354,21 @@ pub(crate) fn attachment(value: &Value, now: Timestamp) -> Result<Attachment, Re
         modified: now,
         content,
     })
+}
+
+/// A message travels as a message; what travels as an event or a contact is left as it is.
+fn item_content(item: &Value, now: Timestamp) -> Result<AttachmentContent, Refusal> {
+    let kind = item["@odata.type"].as_str().unwrap_or_default().trim_start_matches('#');
+    let Some(properties) = item.as_object().filter(|_| kind.eq_ignore_ascii_case("microsoft.graph.message")) else {
+        return Ok(AttachmentContent::Item(item.clone()));
+    };
+    if item.get("attachments").is_some() {
+        return Err(invalid("attachments")); // one level is enough here
+    }
+    let mut letter = Letter::default();
+    apply(&mut letter, properties, true, now)?;
+    let id = letter.message_id.clone().unwrap_or_else(|| "<item@emulator.invalid>".into());
+    Ok(AttachmentContent::Message(Bytes::from(mime_write::mime(&letter, &id, now, "item"))))
 }
 
 /// Exchange names a type by the file's ending when the client named none.

@@ -145,7 +145,7 @@ pub(crate) fn end(world: &mut World, app: Uuid, mailbox: Uuid) {
 pub(crate) fn count_graph_message(world: &mut World, mailbox: Uuid) -> Result<(), Refusal> {
     let now = world.clock.now();
     let limit = world.mail.limits.graph_messages_per_minute;
-    let window = world.mail.smtp_rate.entry(mailbox).or_default();
+    let window = world.mail.message_rate.entry(mailbox).or_default();
     let sent = window.sum(now, MINUTE);
     if limit.is_some_and(|limit| sent >= limit) {
         let wait = window.oldest().map_or(1, |oldest| (oldest + MINUTE).duration_since(now).as_secs() + 1);
@@ -159,7 +159,7 @@ pub(crate) fn count_graph_message(world: &mut World, mailbox: Uuid) -> Result<()
 pub(crate) fn smtp_message_delay(world: &mut World, mailbox: Uuid) -> SignedDuration {
     let now = world.clock.now();
     let limit = world.mail.limits.smtp_messages_per_minute.max(1);
-    let window = world.mail.smtp_rate.entry(mailbox).or_default();
+    let window = world.mail.message_rate.entry(mailbox).or_default();
     let sent = window.sum(now, MINUTE);
     window.add(now, 1);
     MINUTE * i32::try_from(sent / limit).unwrap_or(i32::MAX)

@@ -168,6 +168,11 @@ impl Session {
         }
     }
 
+    /// Recipients of the message at hand so far.
+    pub(crate) fn recipients_taken(&self) -> usize {
+        self.recipients.len()
+    }
+
     /// The reply to a message.
     pub(crate) fn answer_message(&mut self, reply: &str) {
         self.state = State::Command;

@@ -16,7 +16,11 @@ use super::{
     smtp::{Ask, Session, Surroundings},
     submission::{self, Login},
 };
-use crate::{journal::Call, server::Shared};
+use crate::{
+    faults::{Action, Fault, FaultKey},
+    journal::Call,
+    server::Shared,
+};
 
 /// Open connections to this port; more wait in the listener's queue.
 const CONNECTIONS: usize = 500;
@@ -103,7 +107,6 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     guard: &mut Guard<'_>,
 ) -> Option<Ask> {
     let mut buffer = vec![0; READ_BYTES];
-    let mut recipients = 0;
     loop {
         let ask = session.next();
         if matches!(ask, Ask::Input | Ask::Handshake | Ask::Close) {
@@ -124,48 +127,116 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
             Ask::Handshake => return Some(Ask::Handshake),
             Ask::Close => return None,
             Ask::Authenticate { user, token } => {
-                let judged = submission::authenticate(&mut guard.shared.world(), HOST, &user, &token);
+                let call = Began::new(guard, "AUTH");
+                let spoilt = call.spoilt(guard).await?;
+                let judged = match spoilt {
+                    Some(reply) => Err(reply),
+                    None => submission::authenticate(&mut guard.shared.world(), HOST, &user, &token),
+                };
                 let judged = judged.map(|login| guard.login = Some(login));
-                record(guard, "AUTH", &judged.clone().err().unwrap_or_else(|| "235".into()));
+                call.ended(guard, judged.as_ref().err().map_or("235", String::as_str));
                 session.authenticated(judged);
             }
             Ask::Recipient(address) => {
                 let login = guard.login.clone()?;
-                let judged = submission::recipient(&mut guard.shared.world(), &login, recipients, &address);
-                recipients += usize::from(judged.is_ok());
+                let taken = session.recipients_taken();
+                let judged = submission::recipient(&mut guard.shared.world(), &login, taken, &address);
                 session.answer_recipient(judged);
             }
             Ask::Message(envelope) => {
-                recipients = 0;
                 let login = guard.login.clone()?;
-                let submitted = submission::submit(&mut guard.shared.world(), HOST, &login, envelope);
-                record(guard, "DATA", if submitted.cut { "0" } else { &submitted.reply });
-                guard.shared.changed();
-                if submitted.cut {
+                let call = Began::new(guard, "DATA");
+                let submit = |envelope| submission::submit(&mut guard.shared.world(), HOST, &login, envelope);
+                let mut envelope = Some(envelope);
+                let mut submitted = None;
+                if call.after_effect() {
+                    submitted = envelope.take().map(&submit);
+                }
+                let spoilt = call.spoilt(guard).await?;
+                if spoilt.is_none()
+                    && let Some(envelope) = envelope
+                {
+                    submitted = Some(submit(envelope));
+                }
+                let (cut, delay_ms) = submitted.as_ref().map_or((false, 0), |done| (done.cut, done.delay_ms));
+                let reply = spoilt.or(submitted.map(|done| done.reply)).unwrap_or_default();
+                call.ended(guard, if cut { "" } else { &reply });
+                if cut {
                     return None;
                 }
-                tokio::time::sleep(Duration::from_millis(submitted.delay_ms)).await;
-                session.answer_message(&submitted.reply);
+                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                session.answer_message(&reply);
             }
         }
     }
 }
 
-fn record(guard: &Guard<'_>, verb: &str, reply: &str) {
-    let mut world = guard.shared.world();
-    let seq = world.journal.begin();
-    let tenant = guard.login.as_ref().map(|login| world.tenants[login.tenant].id);
-    let time = world.clock.now();
-    world.journal.record(Call {
-        seq,
-        time,
-        host: "smtp",
-        method: verb.to_owned(),
-        path: String::new(),
-        operation: format!("smtp.{}", verb.to_ascii_lowercase()),
-        status: reply.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0),
-        app_id: guard.login.as_ref().map(|login| login.app_id),
-        tenant,
-        fault: false,
-    });
+/// A command that the journal counts and that faults can meet, by the operations `smtp.auth` and `smtp.data`.
+struct Began {
+    verb: &'static str,
+    seq: u64,
+    fault: Option<Fault>,
+}
+
+/// Longer than any client waits.
+const LONGEST_DELAY_MS: u64 = 600_000;
+
+impl Began {
+    fn new(guard: &Guard<'_>, verb: &'static str) -> Self {
+        let mut world = guard.shared.world();
+        let seq = world.journal.begin();
+        let tenant = guard.login.as_ref().map(|login| world.tenants[login.tenant].id);
+        let operation = operation(verb);
+        let fault = world.faults.take(&FaultKey { seq, operation: &operation, path: "", tenant });
+        drop(world);
+        guard.shared.changed();
+        Self { verb, seq, fault }
+    }
+
+    fn after_effect(&self) -> bool {
+        self.fault.as_ref().is_some_and(|fault| fault.after_effect)
+    }
+
+    /// The reply that a fault gives instead of the right one; None outside = the connection is cut.
+    async fn spoilt(&self, guard: &Guard<'_>) -> Option<Option<String>> {
+        match self.fault.as_ref().map(|fault| &fault.action) {
+            None => Some(None),
+            Some(Action::Status { status, message, .. }) => Some(Some(match message {
+                Some(message) => format!("{status} {message}"),
+                None => submission::fault_reply(*status),
+            })),
+            Some(Action::Delay { ms }) => {
+                tokio::time::sleep(Duration::from_millis((*ms).min(LONGEST_DELAY_MS))).await;
+                Some(None)
+            }
+            Some(Action::Drop | Action::Truncate | Action::Hang) => {
+                self.ended(guard, "");
+                None
+            }
+        }
+    }
+
+    fn ended(&self, guard: &Guard<'_>, reply: &str) {
+        let mut world = guard.shared.world();
+        let tenant = guard.login.as_ref().map(|login| world.tenants[login.tenant].id);
+        let time = world.clock.now();
+        world.journal.record(Call {
+            seq: self.seq,
+            time,
+            host: "smtp",
+            method: self.verb.to_owned(),
+            path: String::new(),
+            operation: operation(self.verb),
+            status: reply.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0),
+            app_id: guard.login.as_ref().map(|login| login.app_id),
+            tenant,
+            fault: self.fault.is_some(),
+        });
+        drop(world);
+        guard.shared.changed();
+    }
+}
+
+fn operation(verb: &str) -> String {
+    format!("smtp.{}", verb.to_ascii_lowercase())
 }

@@ -42,7 +42,7 @@ pub struct MailState {
     pub(crate) faults_met: BTreeMap<String, u32>,
     /// Open SMTP connections per mailbox.
     pub(crate) smtp_connections: BTreeMap<Uuid, usize>,
-    pub(crate) smtp_rate: BTreeMap<Uuid, super::limits::Window>,
+    pub(crate) message_rate: BTreeMap<Uuid, super::limits::Window>,
     pub(crate) recipient_rate: BTreeMap<Uuid, super::limits::Window>,
 }
 

@@ -110,13 +110,13 @@ pub(crate) fn recipient(world: &mut World, login: &Login, taken: usize, address:
     }
 }
 
-fn fault_reply(code: u16) -> String {
+/// What an SMTP server says for a code that a fault asks for; Graph's statuses mean a passing trouble here.
+pub(crate) fn fault_reply(code: u16) -> String {
     match code {
         421 => "421 4.3.2 Service not available".into(),
         450..=459 => format!("{code} 4.7.0 Temporary server error. Please try again later."),
         550 => "550 5.1.10 Recipient not found".into(),
         551..=559 => format!("{code} 5.7.1 Refused as the address asked"),
-        // Graph's statuses mean a passing trouble here.
         _ => "451 4.7.0 Temporary server error. Please try again later.".into(),
     }
 }

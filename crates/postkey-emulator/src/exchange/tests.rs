@@ -1,8 +1,7 @@
 //! What the rooms do together, seen from Graph's door.
 
-#[path = "../../tests/it/contract.rs"]
-mod contract;
 mod dialogs;
+mod examples;
 mod mime;
 mod reading;
 mod sending;
@@ -20,6 +19,7 @@ use uuid::Uuid;
 
 use super::{administration::Seen, graph, mailbox::MailboxKind};
 use crate::{
+    contract,
     directory::{Directory, User},
     request::{ApiRequest, ApiResponse, Body, Caller},
     token::SigningKeys,
@@ -127,7 +127,13 @@ pub(crate) fn call(
         _ => (request.path[1].clone(), request.path[2..].to_vec()),
     };
     let answer = graph::handle(world, &request, &key, &rest);
-    let described = ["users".to_owned(), key].into_iter().chain(graph::segments(&rest)).collect::<Vec<_>>().join("/");
+    let spelt = |segment: String| match segment.to_ascii_lowercase().as_str() {
+        "sendmail" => "sendMail".to_owned(),
+        "mailfolders" => "mailFolders".to_owned(),
+        _ => segment,
+    };
+    let rest = graph::segments(&rest).into_iter().map(spelt);
+    let described = ["users".to_owned(), key].into_iter().chain(rest).collect::<Vec<_>>().join("/");
     match &answer.body {
         Body::Json(body) => contract::check(method, &described, answer.status, Some(body)),
         Body::Empty => contract::check(method, &described, answer.status, None),

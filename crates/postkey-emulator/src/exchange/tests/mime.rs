@@ -126,3 +126,35 @@ fn nested_messages_and_invitations_are_recognised() {
     let Body::Raw { bytes, .. } = raw.body else { panic!() };
     assert_eq!(String::from_utf8_lossy(&bytes), "From: x@y.example\r\nSubject: inner\r\n\r\nnested");
 }
+
+/// Bytes of every kind in every place, but always with recipients.
+fn arbitrary_mime(chance: &mut impl rand::RngExt) -> (String, Vec<u8>) {
+    let mut head = String::from(
+        "Message-ID: <own@contoso.example>\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\nFrom: alice@contoso.example\r\nTo: bob@contoso.example\r\n",
+    );
+    for _ in 0..chance.random_range(0..6) {
+        let name =
+            ["X-A", "Subject", "Received", "DKIM-Signature", "Content-Type", "List-Id"][chance.random_range(0..6)];
+        let value = ["plain", "folded\r\n\tvalue", "=?utf-8?B?w7w=?=", "a; b=c", "multipart/mixed; boundary=b", ""]
+            [chance.random_range(0..6)];
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let body = (0..chance.random_range(0..400))
+        .map(|_| [b'a', b'\r', b'\n', b'.', b'-', b' ', b'b', 0, 0xff, b'=', b':'][chance.random_range(0..11)])
+        .collect();
+    (head, body)
+}
+
+#[test]
+fn whatever_is_sent_arrives_minus_bcc() {
+    use rand::SeedableRng;
+    let mut chance = rand::rngs::StdRng::seed_from_u64(7);
+    for round in 0..60 {
+        let (head, body) = arbitrary_mime(&mut chance);
+        let original = [head.as_bytes(), b"Bcc: team@contoso.example\r\n\r\n", &body].concat();
+        let (_, sent, received) = send_and_fetch(&original);
+        assert!(sent == original, "round {round}: {:?}", String::from_utf8_lossy(&original));
+        let expected = [head.as_bytes(), b"\r\n", &body].concat();
+        assert!(received[trace(&received)..] == expected, "round {round}: {:?}", String::from_utf8_lossy(&original));
+    }
+}
