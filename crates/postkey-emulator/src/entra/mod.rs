@@ -4,6 +4,7 @@
 mod admin_consent;
 mod assertion;
 mod authorize;
+mod catalogue;
 mod client;
 mod consent;
 mod device;
@@ -17,6 +18,7 @@ mod refusal;
 mod scopes;
 mod sign_in_log;
 mod token_endpoint;
+mod user_answer;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};

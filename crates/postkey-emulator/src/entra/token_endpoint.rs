@@ -9,25 +9,22 @@ use uuid::Uuid;
 use super::{
     LoginRequest, LoginResponse, Refusal, TenantKey,
     client::{self, Proof},
-    grants::{Challenge, Code, DeviceState, RedirectKind, Refresh, Scopes},
+    grants::{Challenge, Code, DeviceState, RedirectKind, Scopes},
     mint, scopes,
     sign_in_log::{self, Row},
+    user_answer::{REFRESH_LENGTH, REFRESH_PREFIX, UserGrant, user_answer, user_who_may},
 };
 use crate::{
-    directory::{Application, User},
+    directory::Application,
     world::{Tenant, World},
 };
 
 /// A refresh token idle for longer is dead.
 const REFRESH_IDLE: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// A single page app's refresh tokens end so long after sign-in.
-const SINGLE_PAGE_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 /// An authorization code lives about ten minutes.
 const CODE_LIFETIME: SignedDuration = SignedDuration::from_mins(10);
 /// A device code lives fifteen minutes.
 pub(crate) const DEVICE_LIFETIME: SignedDuration = SignedDuration::from_mins(15);
-/// About what Entra's refresh tokens measure.
-const REFRESH_LENGTH: usize = 1_060;
 
 /// Answers a token request.
 pub(super) fn handle(world: &mut World, request: &LoginRequest, key: &str) -> LoginResponse {
@@ -56,11 +53,11 @@ fn cross_origin(answer: LoginResponse) -> LoginResponse {
 }
 
 /// One token request, its tenant and application found.
-struct Asked<'a> {
-    request: &'a LoginRequest,
-    tenant: Uuid,
-    app: Application,
-    v2: bool,
+pub(super) struct Asked<'a> {
+    pub(super) request: &'a LoginRequest,
+    pub(super) tenant: Uuid,
+    pub(super) app: Application,
+    pub(super) v2: bool,
 }
 
 fn grant(world: &mut World, request: &LoginRequest, key: &str, client_id: Option<&str>) -> Result<Value, Refusal> {
@@ -213,7 +210,7 @@ fn app_only(
 }
 
 /// The v1 endpoint writes numbers as strings and names the resource.
-fn version_1(body: &mut Value, now: Timestamp, resource: &str) {
+pub(super) fn version_1(body: &mut Value, now: Timestamp, resource: &str) {
     let seconds = body["expires_in"].as_i64().unwrap_or_default();
     body["expires_in"] = json!(seconds.to_string());
     body["ext_expires_in"] = json!(seconds.to_string());
@@ -230,7 +227,7 @@ fn wanted_scope(asked: &Asked<'_>) -> Option<String> {
     asked.request.field("resource").map(|resource| format!("{}/.default", resource.trim_end_matches('/')))
 }
 
-fn tenant(world: &World, id: Uuid) -> Result<&Tenant, Refusal> {
+pub(super) fn tenant(world: &World, id: Uuid) -> Result<&Tenant, Refusal> {
     world.tenant(id).ok_or_else(|| Refusal::unknown_tenant(&id.to_string()))
 }
 
@@ -434,128 +431,4 @@ fn device_code(world: &mut World, asked: &Asked<'_>) -> Result<Value, Refusal> {
         device.state = DeviceState::Redeemed;
     }
     Ok(answer)
-}
-
-/// The user behind a grant, unless something stands against signing in.
-fn user_who_may(world: &mut World, asked: &Asked<'_>, id: Uuid, resource: Uuid) -> Result<User, Refusal> {
-    let tenant = tenant(world, asked.tenant)?;
-    let user = tenant.directory.users.iter().find(|user| user.id == id).cloned();
-    let user = user.ok_or_else(|| Refusal::unknown_user(&id.to_string(), &tenant.display_name))?;
-    let refused = match user.sign_in_refusal {
-        Some(code) => Some(code),
-        None if !user.account_enabled => Some(50057),
-        None => None,
-    };
-    match refused {
-        None => Ok(user),
-        Some(code) => {
-            let mut refusal = Refusal::sign_in(code, &resource.to_string());
-            if !asked.v2 && code == 50076 {
-                refusal.error = "interaction_required";
-            }
-            Err(refusal)
-        }
-    }
-}
-
-const REFRESH_PREFIX: &str = "1.AX0A";
-
-struct UserGrant<'a> {
-    scopes: &'a Scopes,
-    nonce: Option<&'a str>,
-    signed_in: Timestamp,
-    single_page: bool,
-    fixed_end: Option<Timestamp>,
-    confidential: bool,
-    interactive: bool,
-}
-
-/// The answer to any user's grant, once everything else has been checked.
-fn user_answer(
-    world: &mut World,
-    asked: &Asked<'_>,
-    proof: &Proof,
-    user: &User,
-    grant: &UserGrant<'_>,
-) -> Result<Value, Refusal> {
-    let app = &asked.app;
-    let app_name = app.app_id.to_string();
-    let wanted = grant.scopes;
-    let directory = &tenant(world, asked.tenant)?.directory;
-    if let Some(principal) = directory.service_principal_by_app_id(app.app_id)
-        && !principal.account_enabled
-    {
-        return Err(Refusal::application_disabled(&app_name, &app.display_name));
-    }
-    if !scopes::lacking(directory, app.app_id, wanted, user.id).is_empty() {
-        return Err(Refusal::no_consent(&app_name, &app.display_name));
-    }
-    // A token carries everything that is granted for its resource, not only what was asked for.
-    let held = scopes::granted(directory, app.app_id, wanted.resource, user.id);
-    let mut carried: Vec<String> = held.iter().filter(|name| !scopes::OIDC.contains(&name.as_str())).cloned().collect();
-    carried.extend(wanted.oidc.iter().filter(|name| *name != "offline_access").cloned());
-    let who = mint::Principal { tenant: asked.tenant, app_id: app.app_id, app_name: &app.display_name, proof };
-    let minted = mint::user_token(world, &who, &wanted.audience, user, &carried);
-    let spelt: Vec<String> = carried
-        .iter()
-        .map(|name| match wanted.prefix.as_str() {
-            prefix if prefix.is_empty() || scopes::OIDC.contains(&name.as_str()) => name.clone(),
-            prefix => format!("{prefix}/{name}"),
-        })
-        .collect();
-    let mut body = json!({
-        "token_type": "Bearer",
-        "scope": spelt.join(" "),
-        "expires_in": minted.expires_in,
-        "ext_expires_in": minted.expires_in,
-        "access_token": minted.token,
-    });
-    if !asked.v2 {
-        version_1(&mut body, world.clock.now(), &wanted.audience);
-    }
-    if wanted.wants("offline_access") || !asked.v2 {
-        let now = world.clock.now();
-        let fixed_end = grant.single_page.then(|| grant.fixed_end.unwrap_or(grant.signed_in + SINGLE_PAGE_LIFETIME));
-        let refresh = Refresh {
-            tenant: asked.tenant,
-            app_id: app.app_id,
-            user: user.id,
-            issued: now,
-            signed_in: grant.signed_in,
-            fixed_end,
-            confidential: grant.confidential,
-            revoked: false,
-            scopes: wanted.clone(),
-        };
-        let text = world.grants.refresh_tokens.keep(REFRESH_PREFIX, REFRESH_LENGTH, refresh);
-        world.record_secret(&text);
-        body["refresh_token"] = json!(text);
-        if let Some(end) = fixed_end {
-            body["refresh_token_expires_in"] = json!(end.as_second() - now.as_second());
-        }
-    }
-    if wanted.wants("openid") || !asked.v2 {
-        let token = mint::id_token(world, &asked.request.origin, asked.tenant, app.app_id, user, wanted, grant.nonce);
-        body["id_token"] = json!(token);
-    }
-    if asked.request.field("client_info") == Some("1") {
-        body["client_info"] = json!(mint::client_info(asked.tenant, user.id));
-    }
-    sign_in_log::write(
-        world,
-        &Row {
-            tenant: asked.tenant,
-            app_id: app.app_id,
-            app_name: &app.display_name,
-            user: Some(user.id),
-            interactive: grant.interactive,
-            resource: Some(wanted.resource),
-            error: 0,
-            reason: "",
-            proof,
-            unique_id: &minted.unique_id,
-            correlation_id: &asked.request.correlation_id,
-        },
-    );
-    Ok(body)
 }
