@@ -140,7 +140,7 @@ impl Automatic<'_> {
         const PRINCIPAL: &str = "make the enterprise application";
         self.watcher.notice(Event::Begun { what: APP });
         let properties = registration(self.options);
-        self.settle(APP, Lag::None, || applications::upsert(graph, unique_name, &properties)).await?;
+        self.settle(APP, Lag::EarlierRun, || applications::upsert(graph, unique_name, &properties)).await?;
         let application =
             self.settle(READ, Lag::Replication, || applications::get_by_unique_name(graph, unique_name)).await?;
         self.watcher.notice(Event::Done {
@@ -333,6 +333,7 @@ impl Automatic<'_> {
             let worth_it = match &error {
                 GraphError::AccessDenied(_) => lag == Lag::Replication && wait.waited() < self.patience.fresh_app,
                 error if error.is_transient() => true,
+                GraphError::NotFound(_) | GraphError::NotReplicatedYet(_) | GraphError::Conflict(_) => lag != Lag::None,
                 error => lag == Lag::Replication && error.may_be_replication_lag(),
             };
             if !worth_it {
@@ -355,6 +356,8 @@ impl Automatic<'_> {
 pub(crate) enum Lag {
     /// Nothing was written yet.
     None,
+    /// An interrupted run may have written it moments ago: then it is neither to be found nor to be made again.
+    EarlierRun,
     /// Something was.
     Replication,
 }

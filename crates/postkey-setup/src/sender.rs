@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use postkey_base::{ClientId, ClientSecret, Diagnose, EmailAddress, TenantId, Who};
+use postkey_graph::applications;
 use postkey_identity::{ClientCredential, Cloud, TenantRef, TokenEndpoint, TokenError};
 use postkey_store::{
     App, LocalAppId, LocalCredentialId, Minted, NewCredential, NewMaterial, Origin, Sender, SenderValues, StoreError,
@@ -189,6 +190,12 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
     let staged = if saved.staged_secret { store.staged_sender_secret(name).await? } else { None };
     let is_new = secret.is_some();
     let Some(secret) = secret.or(staged) else {
+        // A date alone belongs to the secret that is in use.
+        if let (Some(expires), Some(app)) = (given.expires, values.app)
+            && let Some(current) = store.current_credential(app).await?
+        {
+            store.record_learned(current.id, None, Some(expires)).await?;
+        }
         return Ok(saved);
     };
     let (Some(client), Some(tenant)) = (client, tenant) else {
@@ -207,7 +214,38 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
     };
     values.app = Some(app);
     store.drop_staged_sender_secret(name).await?;
-    Ok(store.save_sender(&values).await?)
+    let saved = store.save_sender(&values).await?;
+    learn_end(outside, &cloud, app, &secret).await?;
+    Ok(saved)
+}
+
+/// An app that may read its own registration tells when its secret ends, and under which id. Most may not, and that is well:
+/// then somebody must say the date.
+async fn learn_end(
+    outside: &Outside,
+    cloud: &Cloud,
+    app: LocalAppId,
+    secret: &ClientSecret,
+) -> Result<(), SenderError> {
+    let store = &outside.store;
+    let (Some(app), Some(current)) = (store.app(app).await?, store.current_credential(app).await?) else {
+        return Ok(());
+    };
+    let graph = outside.app(&app, cloud).await?.graph()?;
+    let Ok(registration) = applications::get_by_client_id(&graph, app.client_id).await else {
+        return Ok(());
+    };
+    let now = outside.clock.now();
+    let start: String = secret.expose().chars().take(3).collect();
+    let mut candidates = registration
+        .password_credentials
+        .iter()
+        .filter(|seen| seen.hint.as_deref() == Some(&*start) && seen.ends.is_none_or(|ends| ends > now));
+    // Three characters are a hint, not an identity: two secrets that begin alike tell nothing.
+    if let (Some(only), None) = (candidates.next(), candidates.next()) {
+        store.record_learned(current.id, Some(only.key_id), only.ends).await?;
+    }
+    Ok(())
 }
 
 /// The hosts of a tenant that is known already, else those given.

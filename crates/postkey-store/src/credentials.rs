@@ -297,6 +297,23 @@ impl Transaction {
         }
     }
 
+    /// What was learned later of a credential that somebody else made: its end, and Graph's id of it. `None` forgets nothing.
+    pub async fn record_learned(
+        &mut self,
+        id: LocalCredentialId,
+        key_id: Option<KeyId>,
+        ends_at: Option<Timestamp>,
+    ) -> Result<Credential, StoreError> {
+        let query = sqlx::query(
+            "-- credential.record_learned
+             UPDATE credentials SET key_id = COALESCE($2, key_id), ends_at = COALESCE($3, ends_at) WHERE id = $1",
+        )
+        .bind(id.to_string())
+        .bind(key_id.map(|id| id.to_string()))
+        .bind(ends_at.map(milliseconds));
+        self.change_credential(id, query).await
+    }
+
     /// Whatever it was → retired, and its sealed value is wiped. Of a retired one, nothing changes.
     pub async fn record_retired(&mut self, id: LocalCredentialId) -> Result<Credential, StoreError> {
         let query = sqlx::query(
@@ -427,6 +444,7 @@ impl Store {
         write insert_credential(new: &NewCredential) -> ();
         write record_minted(id: LocalCredentialId, minted: &Minted) -> Credential;
         write record_verified(id: LocalCredentialId) -> Credential;
+        write record_learned(id: LocalCredentialId, key_id: Option<KeyId>, ends_at: Option<Timestamp>) -> Credential;
         write record_retired(id: LocalCredentialId) -> Credential;
         read credential(id: LocalCredentialId) -> Option<Credential>;
         read credential_by_nonce(app: LocalAppId, nonce: &str) -> Option<Credential>;

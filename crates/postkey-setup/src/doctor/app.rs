@@ -1,6 +1,6 @@
 //! Tenant, app and tokens.
 
-use postkey_base::{AccessToken, Diagnose, TenantId};
+use postkey_base::{AccessToken, TenantId};
 use postkey_identity::{AccessClaims, TenantRef, TokenEndpoint, TokenError};
 
 use super::{Check, failure};
@@ -40,17 +40,15 @@ pub(super) fn token(
     answer: &Result<AccessToken, TokenError>,
     claims: Option<&AccessClaims>,
 ) -> Check {
-    let error = match answer {
+    match answer {
         Ok(_) => {
             let check = Check::passed(name, title);
-            return match claims {
+            match claims {
                 None => check.with("roles", "the token is opaque"),
                 Some(claims) if claims.roles.is_empty() => check.with("roles", "none"),
                 Some(claims) => check.with("roles", claims.roles.join(" ")),
-            };
+            }
         }
-        Err(error) => error,
-    };
-    let check = failure(name, title, error);
-    error.evidence().into_iter().fold(check, |check, (fact, value)| check.with(fact, value))
+        Err(error) => failure(name, title, error),
+    }
 }

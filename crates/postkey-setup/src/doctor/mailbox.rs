@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use postkey_base::{Diagnose, Who};
 use postkey_graph::{Graph, GraphError, users};
-use postkey_identity::{AccessClaims, PortalPage};
+use postkey_identity::{AccessClaims, NetworkError, PortalPage};
 use postkey_store::{Reach, RoutePreference};
-use postkey_transport::{Abilities, Deadlines, Preference, Remedy, SignedIn, SmtpRoute, TransportError};
+use postkey_transport::{
+    Abilities, Deadlines, Preference, Remedy, SmtpMeaning, SmtpRefusal, SmtpRoute, TransportError,
+};
 
-use super::{Check, failure, finding, network::size, permission::Answered};
-use crate::{connection::SenderConnection, limits::Probed};
+use super::{Check, CheckResult, Held, failure, finding, network::size, permission::Answered};
+use crate::{
+    connection::SenderConnection,
+    limits::{self, Limit, Probed},
+};
 
 pub(super) const EXISTS: (&str, &str) = ("mailbox.exists", "the mailbox exists in Exchange Online");
 pub(super) const PROBE: (&str, &str) = ("send.probe", "the app may send from the mailbox");
@@ -178,7 +183,7 @@ pub(super) fn reach(connection: &SenderConnection, role: Option<bool>, answered:
         }
         _ => Check::passed(name, title)
             .with("reach", "by an Exchange role")
-            .with("to prove it", format!("postkey sender limit {sender} --denied <another mailbox>")),
+            .with("to_prove_it", format!("postkey sender limit {sender} --denied <another mailbox>")),
     }
 }
 
@@ -191,34 +196,75 @@ pub(super) fn wants_smtp(preference: RoutePreference, permissions: &[String], pr
     }
 }
 
-/// Signs in by SMTP and leaves.
-pub(super) async fn smtp(connection: &SenderConnection) -> (Check, Option<SignedIn>) {
+/// Signs in by SMTP and leaves. `graph_sends`: Graph carries this sender's mail already, all but the largest.
+pub(super) async fn smtp(connection: &SenderConnection, claims: &AccessClaims, graph_sends: bool) -> (Check, Held) {
+    let check = sign_in(connection, claims).await;
+    let held = if check.holds() { Ok(()) } else { Err(check.name) };
+    let check = if graph_sends && held.is_err() && connection.sender.values.route != RoutePreference::Smtp {
+        let mut check = check.with("matters", "only for messages that Graph does not carry unchanged");
+        check.result = CheckResult::Warning;
+        check
+    } else {
+        check
+    };
+    (check, held)
+}
+
+async fn sign_in(connection: &SenderConnection, claims: &AccessClaims) -> Check {
     let (name, title) = SMTP;
     let app = &connection.app;
     let route = match SmtpRoute::new(app.network().clone(), &app.cloud, app.mail_tokens()) {
         Ok(route) => route.with_deadlines(Deadlines { command: SMTP_COMMAND, ..Deadlines::default() }),
-        Err(error) => return (failure(name, title, &error), None),
+        Err(error) => return failure(name, title, &error),
     };
     let host = route.target().to_string();
-    let (check, signed_in) = match tokio::time::timeout(SMTP_ALL, route.check(&connection.mailbox)).await {
+    match tokio::time::timeout(SMTP_ALL, route.check(&connection.mailbox)).await {
         Ok(Ok(signed_in)) => {
             let check = Check::passed(name, title);
-            let check = signed_in.size.into_iter().fold(check, |check, limit| check.with("takes", size(limit)));
-            (check, Some(signed_in))
+            signed_in.size.into_iter().fold(check, |check, limit| check.with("takes", size(limit)))
         }
-        Ok(Err(error)) => {
-            let check = match &error {
-                TransportError::Smtp(refusal) => failure(name, title, &**refusal),
-                error => failure(name, title, error),
-            };
-            (check, None)
+        Ok(Err(TransportError::Smtp(refusal))) if refusal.meaning == SmtpMeaning::AuthUnsuccessful => {
+            not_let_in(connection, &refusal, claims)
         }
-        Err(_) => {
-            let late = postkey_identity::NetworkError::Timeout { host: host.clone(), waited: SMTP_ALL };
-            (failure(name, title, &late), None)
-        }
-    };
-    (check.about(host), signed_in)
+        Ok(Err(error)) => failure(name, title, &error),
+        Err(_) => failure(name, title, &NetworkError::Timeout { host: host.clone(), waited: SMTP_ALL }),
+    }
+    .about(host)
+}
+
+/// Exchange has one answer for several reasons; what the token carries tells which commands are missing.
+fn not_let_in(connection: &SenderConnection, refusal: &SmtpRefusal, claims: &AccessClaims) -> Check {
+    let (name, title) = SMTP;
+    let app = &connection.app.app;
+    let mailbox = &connection.mailbox;
+    let mut found = refusal.diagnosis();
+    let principal = app.service_principal.or(claims.oid.map(Into::into));
+    if let Some(principal) = principal {
+        let lines = if claims.carries("SMTP.SendAsApp") {
+            found.why = Some(format!(
+                "The token carries SMTP.SendAsApp; with it Exchange also asks that the app is registered there and has the \
+                 mailbox. {}",
+                found.why.unwrap_or_default()
+            ));
+            limits::smtp_commands(app.client_id, principal, &app.display_name, mailbox)
+        } else {
+            found.why = Some(format!(
+                "The token carries no SMTP.SendAsApp, so an Exchange role has to let it in. {}",
+                found.why.unwrap_or_default()
+            ));
+            limits::commands(&Limit {
+                client: app.client_id,
+                principal,
+                app: &app.display_name,
+                mailboxes: std::slice::from_ref(mailbox),
+                smtp: true,
+                read_write: false,
+            })
+        };
+        found.remedy =
+            format!("In Exchange Online PowerShell, those of these that were not run yet: {}", lines.join("; "));
+    }
+    Check::failed(name, title, found)
 }
 
 /// The largest message that can leave, and what would make room.
@@ -226,9 +272,9 @@ pub(super) fn route_size(abilities: &Abilities) -> Check {
     let (name, title) = SIZE;
     let faithful = abilities.faithful_limit();
     let rewritten = abilities.graph_read_write && abilities.graph_send && abilities.preference != Preference::Smtp;
-    let check = Check::passed(name, title).with("unchanged up to", size(faithful));
+    let check = Check::passed(name, title).with("unchanged_up_to", size(faithful));
     let check = if rewritten {
-        check.with("written anew up to", format!("{} (draft and upload session)", size(abilities.message_limit)))
+        check.with("written_anew_up_to", format!("{} (draft and upload session)", size(abilities.message_limit)))
     } else {
         check
     };
@@ -240,7 +286,7 @@ pub(super) fn route_size(abilities: &Abilities) -> Check {
     } else {
         format!("{}, or {}", Remedy::AllowSmtp, Remedy::AllowReadWrite)
     };
-    check.with("to send more", raise)
+    check.with("to_send_more", raise)
 }
 
 #[cfg(test)]
@@ -265,8 +311,8 @@ mod tests {
     fn the_size_that_can_leave_comes_with_what_would_raise_it() {
         let graph = Abilities { graph_send: true, ..Abilities::default() };
         let small = route_size(&graph);
-        assert!(small.evidence.iter().any(|(name, value)| *name == "to send more" && value.contains("Mail.ReadWrite")));
+        assert!(small.evidence.iter().any(|(name, value)| *name == "to_send_more" && value.contains("Mail.ReadWrite")));
         let large = route_size(&Abilities { smtp: true, ..graph });
-        assert!(large.evidence.iter().all(|(name, _)| *name != "to send more"), "{large:?}");
+        assert!(large.evidence.iter().all(|(name, _)| *name != "to_send_more"), "{large:?}");
     }
 }

@@ -145,6 +145,10 @@ pub async fn examine(outside: &Outside, senders: &[Sender], told: Told<'_>) -> V
     for sender in senders {
         let chain = sender::Chain::open(outside, sender).await;
         let wants_smtp = chain.may_want_smtp();
+        if !chain.has_place() {
+            chains.push(chain);
+            continue;
+        }
         match clouds.iter_mut().find(|(cloud, _)| *cloud == chain.cloud) {
             Some((_, smtp)) => *smtp |= wants_smtp,
             None => clouds.push((chain.cloud.clone(), wants_smtp)),

@@ -126,33 +126,35 @@ async fn host(
     needed: bool,
     round: &mut Round<'_>,
 ) -> Held {
-    let soften = |check: Check| if needed { check } else { softened(check) };
     let subject = target.to_string();
+    let mut add = |check: Check| {
+        let held = if check.holds() { Ok(()) } else { Err(check.name) };
+        let _ = round.add(if needed { check } else { softened(check) });
+        held
+    };
+    let skipped = |(name, title), because| Check::skipped(name, title, format!("{because} does not hold"));
     let resolved = match ready {
         Ok(()) if network.proxy.is_some() => {
-            let _ = round.add(Check::skipped(DNS.0, DNS.1, "the proxy resolves names").about(&target.host));
+            let _ = add(Check::skipped(DNS.0, DNS.1, "the proxy resolves names").about(&target.host));
             Ok(())
         }
-        Ok(()) => round.add(soften(dns(target).await)),
-        Err(because) => round.skip(DNS.0, DNS.1, because),
+        Ok(()) => add(dns(target).await),
+        Err(because) => add(skipped(DNS, because).about(&target.host)).map_err(|_| because),
     };
     let connected = match resolved {
         Ok(()) => match network.connect(target).await {
-            Ok(stream) => {
-                let held = round.add(Check::passed(TCP.0, TCP.1).about(&subject));
-                held.map(|()| stream)
-            }
-            Err(error) => round.add(soften(failure(TCP.0, TCP.1, &error).about(&subject))).and(Err(TCP.0)),
+            Ok(stream) => add(Check::passed(TCP.0, TCP.1).about(&subject)).map(|()| stream),
+            Err(error) => add(failure(TCP.0, TCP.1, &error).about(&subject)).and(Err(TCP.0)),
         },
-        Err(because) => round.skip(TCP.0, TCP.1, because).and(Err(because)),
+        Err(because) => add(skipped(TCP, because).about(&subject)).and(Err(because)),
     };
     match connected {
         Ok(_) if begins == Begins::Never => {
-            let _ = round.add(Check::skipped(TLS.0, TLS.1, "the address asks for none").about(&subject));
+            let _ = add(Check::skipped(TLS.0, TLS.1, "the address asks for none").about(&subject));
             Ok(())
         }
-        Ok(stream) => round.add(soften(tls(network, cloud, target, begins, stream).await.about(&subject))),
-        Err(because) => round.skip(TLS.0, TLS.1, because),
+        Ok(stream) => add(tls(network, cloud, target, begins, stream).await.about(&subject)),
+        Err(because) => add(skipped(TLS, because).about(&subject)).map_err(|_| because),
     }
 }
 

@@ -21,6 +21,7 @@ const USABLE: (&str, &str) = ("credential.usable", "a credential that has worked
 /// One sender and what belongs to it, as far as the store knows.
 pub(super) struct Chain {
     pub(super) sender: Sender,
+    /// Where its tenant is; the worldwide cloud as long as nobody has said which tenant.
     pub(super) cloud: Cloud,
     app: Option<App>,
     connected: Result<SenderConnection, ConnectionError>,
@@ -49,6 +50,11 @@ impl Chain {
         mailbox::wants_smtp(self.sender.values.route, permissions, self.proved().smtp)
     }
 
+    /// Whether it is known which hosts it needs.
+    pub(super) fn has_place(&self) -> bool {
+        self.sender.values.tenant.is_some()
+    }
+
     /// What the last proof showed.
     fn proved(&self) -> Found {
         let proof = self.sender.last_proof.as_ref();
@@ -59,8 +65,8 @@ impl Chain {
 pub(super) async fn examine(outside: &Outside, chain: &Chain, way: Way, round: &mut Round<'_>) {
     let complete = round.add(complete(chain));
     let tenant = match (way.login, chain.sender.values.tenant) {
+        (_, None) => round.skip(app::TENANT.0, app::TENANT.1, COMPLETE.0),
         (Err(because), _) => round.skip(app::TENANT.0, app::TENANT.1, because),
-        (Ok(()), None) => round.skip(app::TENANT.0, app::TENANT.1, COMPLETE.0),
         (Ok(()), Some(tenant)) => {
             let check = match outside.endpoint(&chain.cloud) {
                 Ok(endpoint) => app::tenant(&endpoint, tenant).await,
@@ -115,7 +121,7 @@ pub(super) async fn examine(outside: &Outside, chain: &Chain, way: Way, round: &
             Err(because)
         }
     };
-    let smtp = smtp(chain, connection, way.login, round).await;
+    let smtp = smtp(chain, connection, way.login, sends.is_ok(), round).await;
     let carries = |permission: &str| claims.as_ref().is_some_and(|claims| claims.carries(permission));
     let abilities = Abilities {
         graph_send: sends.is_ok(),
@@ -188,7 +194,13 @@ fn is_limited(chain: &Chain, app: &App) -> bool {
         || (registered && !app.permissions.iter().any(|name| name == "Mail.Send"))
 }
 
-async fn smtp(chain: &Chain, connection: &SenderConnection, login: Held, round: &mut Round<'_>) -> Held {
+async fn smtp(
+    chain: &Chain,
+    connection: &SenderConnection,
+    login: Held,
+    graph_sends: bool,
+    round: &mut Round<'_>,
+) -> Held {
     if !chain.may_want_smtp() {
         for (name, title) in [app::MAIL, mailbox::SMTP] {
             let _ = round.add(Check::skipped(name, title, "this sender does not use SMTP"));
@@ -203,8 +215,9 @@ async fn smtp(chain: &Chain, connection: &SenderConnection, login: Held, round: 
     let claims = answer.as_ref().ok().and_then(AccessClaims::of);
     match round.add(app::token(app::MAIL, &answer, claims.as_ref())) {
         Ok(()) => {
-            let (check, _) = mailbox::smtp(connection).await;
-            round.add(check)
+            let (check, held) = mailbox::smtp(connection, &claims.unwrap_or_default(), graph_sends).await;
+            let _ = round.add(check);
+            held
         }
         Err(because) => round.skip(mailbox::SMTP.0, mailbox::SMTP.1, because),
     }

@@ -101,8 +101,10 @@ impl Shown {
             CheckResult::Failed => styled(BAD, "✗"),
             CheckResult::Skipped { .. } => styled(FAINT, "–"),
         };
-        let subject = check.subject.as_ref().map(|subject| format!(" {subject}")).unwrap_or_default();
-        output::line(format_args!("  {mark} {}{subject}  {}", check.title, styled(FAINT, check.name)));
+        // What holds, or what was found instead.
+        let headline = check.diagnosis.as_ref().map_or(check.title, |found| &found.what);
+        let subject = check.subject.as_ref().map(|subject| format!(" · {subject}")).unwrap_or_default();
+        output::line(format_args!("  {mark} {headline}  {}", styled(FAINT, format_args!("{}{subject}", check.name))));
         if let CheckResult::Skipped { why } = &check.result {
             output::line(format_args!("      {}", styled(FAINT, format_args!("not looked at: {why}"))));
         }
@@ -110,27 +112,26 @@ impl Shown {
             details(found);
         }
         for (name, value) in &check.evidence {
-            output::line(format_args!("      {}", styled(FAINT, format_args!("{name}: {value}"))));
+            fact(name, value);
         }
     }
 }
 
 /// On standard output, unlike an error's: here the findings are the answer.
 fn details(found: &Diagnosis) {
-    output::line(format_args!("      {}", found.what));
     if let Some(why) = &found.why {
         output::line(format_args!("      {} {why}", styled(FAINT, "why:")));
     }
     output::line(format_args!("      {} {}", styled(STRONG, "do: "), found.remedy));
-    output::line(format_args!(
-        "      {} {}  {}",
-        styled(FAINT, "who:"),
-        found.who,
-        styled(FAINT, format_args!("[{}]", found.code))
-    ));
+    let code = styled(FAINT, format_args!("[{}]", found.code));
+    output::line(format_args!("      {} {}  {code}", styled(FAINT, "who:"), found.who));
     for (name, value) in &found.evidence {
-        output::line(format_args!("      {}", styled(FAINT, format_args!("{name}: {value}"))));
+        fact(name, value);
     }
+}
+
+fn fact(name: &str, value: &str) {
+    output::line(format_args!("      {}", styled(FAINT, format_args!("{}: {value}", name.replace('_', " ")))));
 }
 
 fn in_words(summary: Summary) -> String {

@@ -15,7 +15,7 @@ use postkey_setup::{
 use postkey_transport::{
     Abilities, AttachedFile, Composition, Envelope, Message, Preference, Route, Stamp, compose,
     outcome::{Outcome, Proof, Report},
-    sending::Transport,
+    sending::{SentCopy, Transport, seen_in_sent},
     smtp_route::SmtpRoute,
 };
 use serde_json::json;
@@ -100,8 +100,10 @@ impl Send {
         if self.dry_run {
             return dry_run(&transport, &message, &envelope, json);
         }
-        let report = deliver(&transport, &message, &envelope, &stamp, Duration::from_secs(self.wait)).await;
-        conclude(&connection, &message, report, json)
+        let patience = Duration::from_secs(self.wait);
+        let report = deliver(&transport, &message, &envelope, &stamp, patience).await;
+        let found = look_for(&connection, &transport, &report, &stamp, patience).await;
+        conclude(&connection, &message, report, found, json)
     }
 
     fn message(&self, mailbox: &EmailAddress, stamp: &Stamp) -> Result<(Message, Envelope), Failure> {
@@ -242,6 +244,36 @@ pub(crate) async fn deliver(
     }
 }
 
+/// A message whose answer was lost may lie in Sent Items, where an app with read rights finds it.
+async fn look_for(
+    connection: &SenderConnection,
+    transport: &Transport,
+    report: &Report,
+    stamp: &Stamp,
+    patience: Duration,
+) -> Option<SentCopy> {
+    let (Outcome::Unknown(_), Some(id), Some(graph)) = (&report.outcome, &report.message_id, &transport.graph) else {
+        return None;
+    };
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match seen_in_sent(graph, &connection.mailbox, id, Some(stamp.id)).await {
+            Ok(Some(copy)) => return Some(copy),
+            Ok(None) => {}
+            Err(error) if error.is_transient() => {}
+            // No right to read: nobody can tell.
+            Err(_) => return None,
+        }
+        if began.elapsed() + pause > patience {
+            return None;
+        }
+        output::note(format_args!("{} looking for the message in Sent Items", styled(WARN, "no answer:")));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(15));
+    }
+}
+
 fn dry_run(transport: &Transport, message: &Message, envelope: &Envelope, json: bool) -> Result<(), Failure> {
     let choice = transport.choose(message, envelope)?;
     if json {
@@ -257,11 +289,27 @@ fn dry_run(transport: &Transport, message: &Message, envelope: &Envelope, json: 
     Ok(())
 }
 
-fn conclude(connection: &SenderConnection, message: &Message, report: Report, json: bool) -> Result<(), Failure> {
+fn conclude(
+    connection: &SenderConnection,
+    message: &Message,
+    report: Report,
+    found: Option<SentCopy>,
+    json: bool,
+) -> Result<(), Failure> {
     if json {
-        print_json(connection, message, &report);
+        print_json(connection, message, &report, found.as_ref());
     } else {
+        if let Some(copy) = &found {
+            let at = copy.sent.map(|at| format!(" at {}", at.strftime("%H:%M:%S UTC"))).unwrap_or_default();
+            output::line(format_args!(
+                "{} its answer was lost; it was sent{at} and lies in Sent Items",
+                styled(GOOD, "✓ accepted:")
+            ));
+        }
         print_report(message, &report);
+    }
+    if found.is_some() {
+        return Ok(());
     }
     let diagnosis = match report.outcome {
         Outcome::Accepted(_) => return Ok(()),
@@ -271,13 +319,14 @@ fn conclude(connection: &SenderConnection, message: &Message, report: Report, js
     Err(Failure { diagnosis: Box::new(diagnosis), exit: 1 })
 }
 
-fn print_json(connection: &SenderConnection, message: &Message, report: &Report) {
+fn print_json(connection: &SenderConnection, message: &Message, report: &Report, found: Option<&SentCopy>) {
     let diagnosis: Option<Diagnosis> = match &report.outcome {
         Outcome::Accepted(_) => None,
         Outcome::Refused(error) => Some(error.diagnosis()),
-        Outcome::Unknown(unknown) => Some(unknown.diagnosis()),
+        Outcome::Unknown(unknown) => found.is_none().then(|| unknown.diagnosis()),
     };
     let (state, proof, recipients) = match &report.outcome {
+        Outcome::Unknown(_) if found.is_some() => ("accepted", None, [].as_slice()),
         Outcome::Accepted(accepted) => ("accepted", Some(&accepted.proof), accepted.recipients.as_slice()),
         Outcome::Refused(_) => ("refused", None, [].as_slice()),
         Outcome::Unknown(_) => ("unknown", None, [].as_slice()),
@@ -304,6 +353,7 @@ fn print_json(connection: &SenderConnection, message: &Message, report: &Report)
         "header_losses": choice.map(|choice| &choice.losses),
         "repairs": report.repairs.iter().map(|repair| json!({ "repair": repair.kind, "detail": repair.detail })).collect::<Vec<_>>(),
         "proof": proof,
+        "seen_in_sent_items": found.map(|copy| copy.sent),
         "recipients": recipients,
         "diagnosis": diagnosis,
     }));

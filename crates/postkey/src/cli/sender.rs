@@ -146,14 +146,17 @@ impl Add {
             expires: self.expires.as_deref().map(end_of).transpose()?,
         };
         let has_secret = given.secret.is_some();
-        let dated = given.expires.is_some();
         let saved = senders::add(outside, &self.name, &cloud, given).await?;
         if json {
             output::json(&saved);
             return Ok(());
         }
         print(&saved);
-        if has_secret && !dated {
+        let current = match saved.values.app {
+            Some(app) => outside.store.current_credential(app).await?,
+            None => None,
+        };
+        if has_secret && current.is_some_and(|credential| credential.ends_at.is_none()) {
             output::note(format_args!(
                 "\n{} when the secret ends is unknown: give --expires with the date that the portal shows beside it",
                 styled(WARN, "!")
