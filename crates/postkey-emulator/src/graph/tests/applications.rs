@@ -289,3 +289,58 @@ fn an_application_trusts_at_most_twenty_other_issuers() {
     bench.delete(&format!("{path}/{}", id(&made))).expect(204);
     assert_eq!(bench.get(&path).expect(200)["value"].as_array().unwrap().len(), 19);
 }
+
+#[test]
+fn a_certificate_sets_the_bounds_of_its_entry() {
+    let mut bench = Bench::new();
+    let path = format!("/applications/{}", id(&bench.application("Mail")));
+    let der = BASE64_STANDARD.encode(certificate().der);
+    let entry = |name: &str, value: Value| {
+        let mut entry = json!({ "type": "AsymmetricX509Cert", "usage": "Verify", "key": der });
+        entry[name] = value;
+        json!({ "keyCredentials": [entry] })
+    };
+    for (name, value) in [
+        ("usage", json!("Sign")),
+        ("usage", json!(null)),
+        ("type", json!("Asymmetric")),
+        ("key", json!(null)),
+        ("key", json!("not base64!")),
+        ("startDateTime", json!("1900-01-01T00:00:00Z")),
+        ("endDateTime", json!("5000-01-01T00:00:00Z")),
+        ("endDateTime", json!("2001-01-01T00:00:00Z")),
+        ("keyid", json!("x")),
+    ] {
+        bench.patch(&path, entry(name, value)).refused(400, "Request_BadRequest");
+    }
+    bench.patch(&path, entry("displayName", json!("n".repeat(200)))).expect(204);
+    let key = bench.get(&path).expect(200)["keyCredentials"][0].clone();
+    assert_eq!(key["displayName"].as_str().unwrap().len(), 90);
+    let limits = crate::directory::CredentialPolicy { max_certificate_lifetime_days: Some(90), ..Default::default() };
+    bench.directory().credential_policy = Some(limits);
+    bench.patch(&path, entry("displayName", json!("long"))).refused(400, "CredentialInvalidLifetimeAsPerAppPolicy");
+    // What is there already stays.
+    bench.patch(&path, json!({ "keyCredentials": [key] })).expect(204);
+}
+
+#[test]
+fn multi_tenant_applications_are_instantiated_elsewhere() {
+    let mut bench = Bench::new();
+    let single = bench.application("Single");
+    let wish = json!({ "displayName": "Multi", "signInAudience": "AzureADMultipleOrgs" });
+    let multi = bench.post("/applications", wish).expect(201);
+    let mut other = Bench::new();
+    let tenant = bench.world.tenants.remove(0);
+    other.world.tenants.push(tenant);
+    let refused = other.post("/servicePrincipals", json!({ "appId": single["appId"] }));
+    assert_eq!(refused.body["error"]["details"][0]["code"], "NoBackingApplicationObject");
+    let principal = other.post("/servicePrincipals", json!({ "appId": multi["appId"] })).expect(201);
+    assert_eq!(principal["appOwnerOrganizationId"], json!(bench.caller.tenant));
+    other
+        .get(&format!("/applications(appId='{}')", multi["appId"].as_str().unwrap()))
+        .refused(404, "Request_ResourceNotFound");
+    // Microsoft's own API, for a tenant that has never used it.
+    let exchange = json!({ "appId": "00000002-0000-0ff1-ce00-000000000000" });
+    let exchange = other.post("/servicePrincipals", exchange).expect(201);
+    assert!(exchange["appRoles"].as_array().unwrap().iter().any(|role| role["value"] == "SMTP.SendAsApp"));
+}
