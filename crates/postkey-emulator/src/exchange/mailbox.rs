@@ -45,6 +45,9 @@ pub struct Mailbox {
     pub rights: Rights,
     /// `Set-CASMailbox -SmtpClientAuthenticationDisabled`; None inherits the organization's switch.
     pub smtp_auth_disabled: Option<bool>,
+    /// A reply that every submission by SMTP gets, e.g. `550 5.2.252 …` while the mailbox is throttled for continuous
+    /// errors, or `550 5.1.8 Bad outbound sender`.
+    pub submission_refusal: Option<String>,
     /// `MaxSendSize` in bytes of MIME.
     pub max_send_bytes: usize,
     /// `MaxReceiveSize` in bytes of MIME.
@@ -308,6 +311,7 @@ impl Mailbox {
             messages: Vec::new(),
             rights: Rights::default(),
             smtp_auth_disabled: None,
+            submission_refusal: None,
             max_send_bytes: DEFAULT_MESSAGE_BYTES,
             max_receive_bytes: DEFAULT_MESSAGE_BYTES,
             recipient_limit: DEFAULT_RECIPIENT_LIMIT,

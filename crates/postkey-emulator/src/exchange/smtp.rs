@@ -1,9 +1,10 @@
 //! SMTP AUTH submission as Exchange Online speaks it (contract 5): bytes in, bytes and questions out. No sockets, no
 //! clock, no mailboxes; whoever drives the session answers its questions.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-
-use super::smtp_data::{Data, Progress};
+use super::{
+    smtp_data::{Data, Progress},
+    smtp_grammar::{parse_xoauth2, path},
+};
 
 /// What the session needs to know about its surroundings.
 #[derive(Debug, Clone)]
@@ -556,24 +557,4 @@ pub(crate) const TOO_LARGE: &str = "552 5.3.4 Message size exceeds fixed maximum
 /// The documented refusal of credentials: nothing about why.
 pub(crate) fn unsuccessful(host: &str) -> String {
     format!("535 5.7.3 Authentication unsuccessful [{host}]")
-}
-
-/// `user=…^Aauth=Bearer …^A^A` in base64.
-fn parse_xoauth2(response: &str) -> Option<(String, String)> {
-    let text = String::from_utf8(STANDARD.decode(response).ok()?).ok()?;
-    let mut fields = text.split('\u{1}');
-    let user = fields.next()?.strip_prefix("user=")?;
-    let (scheme, token) = fields.next()?.strip_prefix("auth=")?.split_once(' ')?;
-    let ended = fields.next() == Some("") && fields.next() == Some("") && fields.next().is_none();
-    (ended && scheme.eq_ignore_ascii_case("bearer") && !user.is_empty()).then(|| (user.to_owned(), token.to_owned()))
-}
-
-/// `FROM:<path> PARAMETER=…`: the path without its brackets, and the parameters.
-fn path(rest: &str, keyword: &str) -> Option<(String, Vec<String>)> {
-    let after = rest.get(keyword.len()..).filter(|_| rest[..keyword.len()].eq_ignore_ascii_case(keyword))?;
-    let (path, parameters) = after.trim_start().strip_prefix('<')?.split_once('>')?;
-    if !parameters.is_empty() && !parameters.starts_with(' ') {
-        return None;
-    }
-    Some((path.to_owned(), parameters.split_whitespace().map(str::to_owned).collect()))
 }

@@ -133,6 +133,9 @@ pub(crate) fn submit(world: &mut World, host: &str, login: &Login, envelope: Env
             "554 5.2.0 STOREDRV.Submission.Exception:MailboxUnavailableException; [Hostname={host}]"
         ));
     };
+    if let Some(refusal) = &mailbox.submission_refusal {
+        return answer(refusal.clone());
+    }
     if mime.len() > mailbox.max_send_bytes {
         return answer(TOO_LARGE.into());
     }

@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
                 assert_eq!(self.0.read(&mut byte).await.unwrap(), 1, "closed after {text:?}");
                 text.push(char::from(byte[0]));
             }
-            if text[start..].as_bytes()[3] == b' ' {
+            if text.as_bytes()[start + 3] == b' ' {
                 return text;
             }
         }

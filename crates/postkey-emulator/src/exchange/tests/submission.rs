@@ -227,3 +227,15 @@ fn more_than_thirty_a_minute_are_carried_over() {
     world.clock.advance(std::time::Duration::from_secs(61));
     assert_eq!(folder(&mut world, "bob@contoso.example", "Inbox").len(), 31);
 }
+
+#[test]
+fn a_mailbox_throttled_for_continuous_errors_refuses_good_mail_too() {
+    let mut world = world();
+    let login = log_in(&mut world, "alice@contoso.example");
+    let reply = "550 5.2.252 Sender throttled due to continuous send as denied errors.";
+    world.tenants[0].mailbox_mut("alice@contoso.example").unwrap().submission_refusal = Some(reply.into());
+    let mime = "From: alice@contoso.example\r\n\r\nbody\r\n";
+    let sent = submit(&mut world, HOST, &login, envelope("alice@contoso.example", &["bob@contoso.example"], mime));
+    assert_eq!(sent.reply, reply);
+    assert!(folder(&mut world, "bob@contoso.example", "Inbox").is_empty());
+}
