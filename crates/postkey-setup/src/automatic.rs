@@ -333,7 +333,11 @@ impl Automatic<'_> {
             let worth_it = match &error {
                 GraphError::AccessDenied(_) => lag == Lag::Replication && wait.waited() < self.patience.fresh_app,
                 error if error.is_transient() => true,
-                GraphError::NotFound(_) | GraphError::NotReplicatedYet(_) | GraphError::Conflict(_) => lag != Lag::None,
+                GraphError::NotFound(_) | GraphError::NotReplicatedYet(_) | GraphError::Conflict(_)
+                    if lag == Lag::EarlierRun =>
+                {
+                    true
+                }
                 error => lag == Lag::Replication && error.may_be_replication_lag(),
             };
             if !worth_it {
