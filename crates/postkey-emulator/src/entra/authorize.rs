@@ -244,12 +244,12 @@ pub(super) fn finish(
     };
     let text = world.grants.codes.keep("1.AX0A", CODE_LENGTH, code);
     world.record_secret(&text);
-    let mut parameters = vec![("code", text)];
+    let mut parameters = vec![("code", text.clone())];
     if asked.with_id_token {
         let user = world.tenant(tenant).and_then(|tenant| tenant.directory.users.iter().find(|known| known.id == user));
         if let Some(user) = user.cloned() {
             let nonce = asked.nonce.as_deref();
-            let token = mint::id_token(world, &request.origin, tenant, app_id, &user, &wanted, nonce);
+            let token = mint::id_token(world, &request.origin, tenant, app_id, &user, &wanted, nonce, Some(&text));
             parameters.push(("id_token", token));
         }
     }

@@ -131,7 +131,8 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-/// An ID token. The nonce is echoed exactly and never invented.
+/// An ID token; with `code` from the authorize endpoint itself. The nonce is echoed exactly and never invented.
+#[expect(clippy::too_many_arguments, reason = "each is a claim of its own")]
 pub(crate) fn id_token(
     world: &mut World,
     origin: &str,
@@ -140,6 +141,7 @@ pub(crate) fn id_token(
     user: &User,
     scopes: &Scopes,
     nonce: Option<&str>,
+    code: Option<&str>,
 ) -> String {
     let now = world.clock.now().as_second();
     let mut claims = json!({
@@ -166,6 +168,10 @@ pub(crate) fn id_token(
     }
     if let Some(nonce) = nonce {
         claims["nonce"] = json!(nonce);
+    }
+    if let Some(code) = code {
+        // OpenID Connect Core §3.3.2.11: the left half of the hash.
+        claims["c_hash"] = json!(URL_SAFE_NO_PAD.encode(&Sha256::digest(code)[..16]));
     }
     let token = world.keys.sign(&claims, false);
     world.record_secret(&token);

@@ -31,6 +31,22 @@ pub(super) fn user_who_may(world: &mut World, asked: &Asked<'_>, id: Uuid, resou
             if !asked.v2 && code == 50076 {
                 refusal.error = "interaction_required";
             }
+            sign_in_log::write(
+                world,
+                &Row {
+                    tenant: asked.tenant,
+                    app_id: asked.app.app_id,
+                    app_name: &asked.app.display_name,
+                    user: Some(id),
+                    interactive: false,
+                    resource: Some(resource),
+                    error: refusal.code,
+                    reason: &refusal.text,
+                    proof: &Proof::None,
+                    unique_id: "",
+                    correlation_id: &asked.request.correlation_id,
+                },
+            );
             Err(refusal)
         }
     }
@@ -119,7 +135,8 @@ pub(super) fn user_answer(
         }
     }
     if wanted.wants("openid") || !asked.v2 {
-        let token = mint::id_token(world, &asked.request.origin, asked.tenant, app.app_id, user, wanted, grant.nonce);
+        let token =
+            mint::id_token(world, &asked.request.origin, asked.tenant, app.app_id, user, wanted, grant.nonce, None);
         body["id_token"] = json!(token);
     }
     if asked.request.field("client_info") == Some("1") {

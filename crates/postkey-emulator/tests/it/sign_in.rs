@@ -316,3 +316,117 @@ async fn an_administrator_consents_for_everyone_or_refuses() {
     let ended = visit(&tenant, &url("v2.0/adminconsent")).await;
     assert!(matches!(&ended, Ended::Page { text, .. } if text.contains("AADSTS90094")), "{ended:?}");
 }
+
+/// Changes the sample mail application.
+fn reregister(tenant: &Box, change: impl FnOnce(&mut postkey_emulator::directory::Application)) {
+    let client_id = tenant.emulator.sample().client_id;
+    tenant.emulator.with_world(|world| {
+        let apps = &mut world.tenants[0].directory.applications;
+        change(apps.iter_mut().find(|app| app.app_id == client_id).unwrap());
+    });
+}
+
+#[tokio::test]
+async fn the_platform_of_the_redirect_decides_how_a_code_is_redeemed() {
+    let tenant = Box::start().await;
+    reregister(&tenant, |app| {
+        app.spa_redirect_uris = vec!["https://spa.example/cb".into()];
+        app.public_redirect_uris = vec!["http://localhost/native".into()];
+    });
+    let client_id = tenant.emulator.sample().client_id.to_string();
+    let secret = tenant.emulator.sample().client_secret.clone();
+    let (spa, native) = ("https://spa.example/cb", "http://localhost:7777/native");
+    for (redirect, origin, with_secret, number) in [
+        (native, None, false, 0),
+        (native, None, true, 700025),
+        (native, Some("https://spa.example"), false, 9002326),
+        (spa, None, false, 9002327),
+        (spa, Some("https://spa.example"), true, 700025),
+        (spa, Some("https://spa.example"), false, 0),
+    ] {
+        let code = visit(&tenant, &authorize(&tenant, &[("redirect_uri", redirect)])).await.parameter("code").unwrap();
+        let mut form = vec![
+            ("grant_type", "authorization_code"),
+            ("client_id", client_id.as_str()),
+            ("code", &code),
+            ("redirect_uri", redirect),
+            ("code_verifier", VERIFIER),
+        ];
+        if with_secret {
+            form.push(("client_secret", &secret));
+        }
+        let mut request = tenant.client.post(tenant.login("oauth2/v2.0/token")).form(&form);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let body: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+        assert_eq!(body["error_codes"][0].as_u64().unwrap_or(0), number, "{redirect} {origin:?}: {body}");
+        if number == 0 {
+            assert_eq!(body["refresh_token_expires_in"].as_i64(), (redirect == spa).then_some(86_400));
+        }
+    }
+    let ended = visit(&tenant, &authorize(&tenant, &[("redirect_uri", spa), ("code_challenge", "")])).await;
+    assert_eq!(ended.parameter("error").as_deref(), Some("invalid_request"));
+}
+
+#[tokio::test]
+async fn the_hybrid_flow_needs_to_be_allowed_and_binds_its_code() {
+    let tenant = Box::start().await;
+    reregister(&tenant, |app| {
+        let web = serde_json::json!({"implicitGrantSettings": {"enableIdTokenIssuance": true}});
+        app.rest.insert("web".into(), web);
+    });
+    let hybrid = [("response_type", "code id_token"), ("response_mode", "form_post")];
+    let ended = visit(&tenant, &authorize(&tenant, &hybrid)).await;
+    let (code, id) = (ended.parameter("code").unwrap(), claims(&ended.parameter("id_token").unwrap()));
+    assert_eq!(id["c_hash"], URL_SAFE_NO_PAD.encode(&Sha256::digest(&code)[..16]));
+    assert_eq!(id["nonce"], "n-1");
+    for (changes, error) in
+        [([hybrid[0], ("nonce", "")], "invalid_request"), ([hybrid[0], ("response_mode", "query")], "invalid_request")]
+    {
+        assert_eq!(visit(&tenant, &authorize(&tenant, &changes)).await.parameter("error").as_deref(), Some(error));
+    }
+}
+
+#[tokio::test]
+async fn consent_is_asked_once_and_a_no_is_told_to_the_app() {
+    let tenant = Box::start().await;
+    let sample = tenant.emulator.sample().clone();
+    tenant.emulator.with_world(|world| world.tenants[0].directory.delegated_grants.clear());
+    let url = authorize(&tenant, &[]);
+    let visitor = || tenant.emulator.visitor(&sample.user_name, &sample.user_password).unwrap();
+    let ended = visitor().deciding(Decision::Cancel).visit(&url).await.unwrap();
+    assert_eq!(ended.parameter("error").as_deref(), Some("access_denied"));
+    assert!(ended.parameter("error_description").unwrap().starts_with("AADSTS65004"));
+    let mut alice = visitor();
+    assert!(alice.visit(&url).await.unwrap().parameter("code").is_some());
+    let grants = tenant.emulator.with_world(|world| {
+        world.tenants[0]
+            .directory
+            .delegated_grants
+            .iter()
+            .map(|grant| (grant.consent_type.clone(), grant.scope.clone()))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(grants.len(), 1);
+    assert_eq!(grants[0].0, "Principal");
+    assert!(grants[0].1.contains("Mail.Send"));
+    // Signed in and consented: the next one needs no page at all, unless asked for.
+    let silent = authorize(&tenant, &[("prompt", "none")]);
+    assert!(alice.visit(&silent).await.unwrap().parameter("code").is_some());
+    let more = authorize(&tenant, &[("prompt", "none"), ("scope", "https://graph.microsoft.com/Mail.ReadWrite")]);
+    assert_eq!(alice.visit(&more).await.unwrap().parameter("error").as_deref(), Some("interaction_required"));
+    let others = [("scope", "https://graph.microsoft.com/Group.Read.All")];
+    let ended = alice.visit(&authorize(&tenant, &others)).await.unwrap();
+    assert!(matches!(&ended, Ended::Page { text, .. } if text.contains("AADSTS90094")), "{ended:?}");
+}
+
+#[tokio::test]
+async fn an_app_of_one_tenant_is_not_for_all_of_them() {
+    let tenant = Box::start().await;
+    let url = authorize(&tenant, &[]).replace(&tenant.emulator.tenant_id().to_string(), "common");
+    let ended = visit(&tenant, &url).await;
+    assert!(matches!(&ended, Ended::Page { text, .. } if text.contains("AADSTS50194")), "{ended:?}");
+    reregister(&tenant, |app| app.sign_in_audience = "AzureADMultipleOrgs".into());
+    assert!(visit(&tenant, &url).await.parameter("code").is_some());
+}

@@ -88,3 +88,67 @@ async fn every_wrong_request_for_an_app_token_meets_its_number() {
     tenant.emulator.advance(Duration::from_secs(366 * 24 * 3600));
     assert_eq!(tenant.token(&good).await.1["error_codes"][0], 7000222);
 }
+
+#[tokio::test]
+async fn an_api_that_requires_assignment_gives_no_token_to_an_app_without_a_role() {
+    let tenant = Box::start().await;
+    let sample = tenant.emulator.sample().clone();
+    tenant.emulator.with_world(|world| {
+        let directory = &mut world.tenants[0].directory;
+        directory.app_role_assignments.clear();
+    });
+    // Without a role there is a token all the same, only nothing in it.
+    assert!(claims(&tenant.app_token(GRAPH).await).get("roles").is_none());
+    tenant.emulator.with_world(|world| {
+        for principal in &mut world.tenants[0].directory.service_principals {
+            principal.app_role_assignment_required = true;
+        }
+        world.behaviour.token_requests_per_ten_seconds = Some(3);
+    });
+    let client_id = sample.client_id.to_string();
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", client_id.as_str()),
+        ("client_secret", sample.client_secret.as_str()),
+        ("scope", GRAPH),
+    ];
+    let (status, body) = tenant.token(&form).await;
+    assert_eq!((status, &body["error"], &body["error_codes"][0]), (400, &"invalid_grant".into(), &501051.into()));
+    // Asking on and on is told to stop.
+    for _ in 0..2 {
+        tenant.token(&form).await;
+    }
+    let answer = tenant.client.post(tenant.login("oauth2/v2.0/token")).form(&form).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (429, &"60".parse().unwrap()));
+    assert_eq!(answer.json::<Value>().await.unwrap()["error_codes"][0], 50196);
+}
+
+#[tokio::test]
+async fn the_secret_may_come_by_basic_and_the_v1_endpoint_names_a_resource() {
+    let tenant = Box::start().await;
+    let sample = tenant.emulator.sample().clone();
+    let form = [("grant_type", "client_credentials"), ("scope", GRAPH), ("client_info", "1"), ("unknown", "x")];
+    let basic = tenant
+        .client
+        .post(tenant.login("oauth2/v2.0/token?slice=test"))
+        .basic_auth(sample.client_id, Some(sample.client_secret.replace('~', "%7E")))
+        .form(&form)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(basic.status(), 200);
+    assert_eq!(basic.headers()["cache-control"], "no-store, no-cache");
+    let client_id = sample.client_id.to_string();
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", client_id.as_str()),
+        ("client_secret", sample.client_secret.as_str()),
+        ("resource", "https://outlook.office365.com"),
+    ];
+    let (status, body) = tenant.post(&tenant.login("oauth2/token"), &form).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(body["expires_in"].is_string());
+    let token = claims(body["access_token"].as_str().unwrap());
+    assert_eq!(token["aud"], "https://outlook.office365.com");
+    assert!(token["roles"].as_array().unwrap().contains(&"SMTP.SendAsApp".into()));
+}
