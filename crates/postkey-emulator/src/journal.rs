@@ -70,6 +70,11 @@ impl Journal {
         self.started
     }
 
+    /// Requests that a `hang` fault is holding at this moment.
+    pub fn hanging(&self) -> u64 {
+        self.hanging
+    }
+
     /// Requests that have ended so far.
     pub fn finished(&self) -> u64 {
         self.finished
