@@ -46,7 +46,7 @@ impl Automatic<'_> {
             !matches!(credential.state, CredentialState::Retired { .. })
                 && credential.ends_at.is_none_or(|ends| ends > now)
         };
-        let unfinished = known.iter().filter(right_kind).filter(alive).next_back();
+        let unfinished = known.iter().filter(right_kind).rfind(alive);
         let minted = match (wanted, unfinished) {
             (_, Some(verified @ Credential { state: CredentialState::Verified { .. }, .. })) => {
                 self.watcher

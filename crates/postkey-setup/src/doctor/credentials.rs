@@ -121,6 +121,11 @@ fn judge(now: Timestamp, app: &App, cloud: &Cloud, one: &Credential, another: bo
         ),
     };
     let check = check.about(subject).with("kind", kind).with("ends", end.as_deref().unwrap_or("unknown"));
+    let check = match &one.material {
+        Material::Secret { hint: Some(hint) } => check.with("begins_with", hint),
+        Material::Certificate { thumbprint, .. } => check.with("thumbprint", thumbprint),
+        _ => check,
+    };
     match one.state {
         CredentialState::Verified { .. } => check,
         _ => check.with("state", "has never produced a token"),

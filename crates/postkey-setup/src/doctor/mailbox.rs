@@ -79,12 +79,13 @@ pub(super) async fn exists(
     check.with("mailbox", &connection.mailbox)
 }
 
-/// What the mailbox answered to a message without recipients.
+/// What the mailbox answered to a message without recipients. `known` is the check that explains a refusal.
 pub(super) fn probe(
     connection: &SenderConnection,
     probed: &Probed,
     role: Option<bool>,
     claims: &AccessClaims,
+    known: Option<&'static str>,
 ) -> Check {
     let (name, title) = PROBE;
     let mailbox = &connection.mailbox;
@@ -109,7 +110,9 @@ pub(super) fn probe(
             let client = connection.app.app.client_id;
             let principal = connection.app.app.service_principal.map(|id| id.to_string());
             let principal = principal.or(claims.oid.map(|oid| oid.to_string())).unwrap_or_else(|| client.to_string());
-            let (why, remedy) = if role == Some(true) {
+            let (why, remedy) = if let Some(known) = known {
+                ("It follows from the permission that is missing.", format!("Mend {known} first."))
+            } else if role == Some(true) {
                 (
                     "The token carries Mail.Send, so Exchange keeps the app from this mailbox: an application access policy \
                      limits it to others, or the consent is only minutes old.",
@@ -137,7 +140,7 @@ pub(super) fn probe(
                 format!("the app may not send from {mailbox}"),
                 why.to_owned(),
                 remedy,
-                Who::ExchangeAdministrator,
+                if known.is_some() { Who::TenantAdministrator } else { Who::ExchangeAdministrator },
             );
             found.evidence = error.diagnosis().evidence;
             Check::failed(name, title, found)

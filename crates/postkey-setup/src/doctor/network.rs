@@ -321,15 +321,15 @@ async fn skew(network: &Network, clock: &Clock, cloud: &Cloud) -> Check {
 fn judge_skew(skew: SignedDuration) -> Check {
     let (name, title) = SKEW;
     let seconds = skew.abs().as_secs();
-    let words = match skew.as_secs() {
-        0 => "to the second".to_owned(),
-        ahead if ahead > 0 => format!("{} ahead", span(seconds)),
-        _ => format!("{} behind", span(seconds)),
+    let (words, relation) = match skew.as_secs() {
+        0 => ("to the second".to_owned(), "as"),
+        ahead if ahead > 0 => (format!("{} ahead", span(seconds)), "ahead of"),
+        _ => (format!("{} behind", span(seconds)), "behind"),
     };
     let off = |code| {
         finding(
             code,
-            format!("this machine's clock is {words} of Microsoft's"),
+            format!("this machine's clock is {} {relation} Microsoft's", span(seconds)),
             "Signed requests and tokens are good for minutes only; Entra refuses those from another time (AADSTS700024)."
                 .to_owned(),
             "Let the machine keep time by NTP: `timedatectl set-ntp true`, then `timedatectl` to see it. Works at once.",
@@ -347,7 +347,12 @@ fn judge_skew(skew: SignedDuration) -> Check {
 }
 
 fn span(seconds: i64) -> String {
-    if seconds >= 120 { format!("{} min", seconds / 60) } else { format!("{seconds} s") }
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 fn begins(url: &Url) -> Begins {
@@ -384,6 +389,7 @@ mod tests {
             (300, "warning", "5 min ahead"),
             (-301, "failed", "5 min behind"),
             (600, "failed", "10 min ahead"),
+            (-200_000, "failed", "2 days behind"),
         ] {
             let check = judge_skew(SignedDuration::from_secs(seconds));
             assert_eq!(serde_json::to_value(&check).unwrap()["result"], want, "{seconds}");

@@ -180,9 +180,11 @@ async fn permissions_and_mailbox(
         answered,
         limited: is_limited(chain, app),
     };
-    let _ = permission::report(&permission::judge(&facts), app.client_id, &connection.app.cloud, round);
+    let permitted = permission::report(&permission::judge(&facts), app.client_id, &connection.app.cloud, round);
+    // Where the registration could be read, the cause is known, and the refusal follows from it.
+    let known = permitted.err().filter(|_| facts.registration.is_some());
     let _ = round.add(mailbox::exists(connection, &graph, &probed, claims).await);
-    let probe = round.add(mailbox::probe(connection, &probed, role, claims));
+    let probe = round.add(mailbox::probe(connection, &probed, role, claims, known));
     let _ = round.add(mailbox::reach(connection, role, answered));
     probe
 }
