@@ -127,6 +127,10 @@ def by_python(maker):
     keep("python-headers", message)
 
     message = started(maker, "python-12-megabytes", "a large one")
+    message["In-Reply-To"] = "<first@contoso.example>"
+    message["References"] = "<zeroth@contoso.example> <first@contoso.example>"
+    message["List-Unsubscribe"] = "<https://contoso.example/unsubscribe?id=1>"
+    message["X-Case"] = "4711"
     message.set_content("twelve megabytes attached\n")
     message.add_attachment(CHANCE.randbytes(12 * MEGABYTE), "application", "zip", filename="archive.zip")
     keep("python-12-megabytes", message)

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::clients::brought;
-use crate::harness::{Emulator, said};
-use crate::mime::{Part, differences, with_wire_line_ends};
+use crate::harness::{Emulator, postkey, said};
+use crate::mime::{Part, contents, differences, with_wire_line_ends};
 
 /// Above this, Graph's request limit, a message cannot go as it is: 4 MB of base64.
 const GRAPH_CARRIES: usize = 3_000_000;
@@ -21,6 +21,15 @@ const DELIVERED: &[&str] = &[
     "gained x-ms-exchange-organization-authas",
     "gained x-ms-exchange-organization-scl",
 ];
+
+/// The program's own mark, by which it finds a message again.
+const STAMPED: &str = "gained x-postkey-id";
+
+/// The sender that the tests set up.
+const SENDER: &str = "mail";
+
+/// The message with 12 MB attached.
+const LARGE: &str = "python-12-megabytes";
 
 /// Five programs make a message of 12 MB and seventeen others; the slowest, mutt, starts in a second.
 const MAKING_PATIENCE: Duration = Duration::from_secs(120);
@@ -44,6 +53,79 @@ async fn a_message_given_to_graph_as_mime_arrives_with_every_byte() {
         wrong.extend(found.into_iter().filter(|d| !DELIVERED.contains(&d.as_str())).map(|d| format!("{name}: {d}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_message_sent_by_the_program_arrives_with_every_byte() {
+    // What Graph cannot carry unharmed goes by SMTP here: the large one.
+    sent_by_the_program(&[]).await;
+}
+
+#[tokio::test]
+async fn a_message_sent_by_smtp_arrives_with_every_byte() {
+    sent_by_the_program(&["--route", "smtp"]).await;
+}
+
+async fn sent_by_the_program(options: &[&str]) {
+    let emulator = Emulator::start();
+    let (home, app) = set_up(&emulator, &["--smtp"]);
+    let tenant = Tenant::of(&emulator).await;
+    tenant.open_mailbox_to(&emulator, &app).await;
+    let mut wrong = Vec::new();
+    for (name, message) in make(&emulator).await {
+        send(&emulator, &home, &name, options);
+        // Bare LF is no line end on the wire: what mutt wrote into its pipe leaves with CRLF.
+        let sent = with_wire_line_ends(&message);
+        let arrived = tenant.arrived(&sent).await;
+        let found = differences(&Part::read(&sent), &Part::read(&arrived));
+        let deliberate = |change: &str| change == STAMPED || DELIVERED.contains(&change);
+        wrong.extend(found.into_iter().filter(|d| !deliberate(d)).map(|d| format!("{name}: {d}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Above its request limit Graph takes a draft and builds the MIME anew: content stays, these headers do not.
+#[tokio::test]
+async fn a_large_message_by_graph_keeps_its_content_and_loses_only_known_headers() {
+    let emulator = Emulator::start();
+    let (home, _) = set_up(&emulator, &["--read-write"]);
+    let tenant = Tenant::of(&emulator).await;
+    let made = make(&emulator).await;
+    let (name, message) = made.iter().find(|(name, _)| name == LARGE).expect("the large message is made");
+    send(&emulator, &home, name, &["--route", "graph"]);
+    let (sent, arrived) = (Part::read(message), Part::read(&tenant.arrived(message).await));
+    assert!(contents(&sent) == contents(&arrived), "the content changed");
+    let lost: Vec<String> = differences(&sent, &arrived).into_iter().filter(|d| d.starts_with("lost ")).collect();
+    assert_eq!(lost, ["lost in-reply-to", "lost list-unsubscribe", "lost references"]);
+}
+
+/// Registers an app and a sender in a folder of its own. Returns the folder, and the app's client id.
+fn set_up(emulator: &Emulator, reach: &[&str]) -> (PathBuf, String) {
+    let home = emulator.folder().join("home");
+    let mut setup = postkey(&["setup", SENDER, "--cloud", "custom", "--reach", "tenant-wide", "--sign-in", "app"]);
+    for (option, variable) in [
+        ("--login-url", "EMULATOR_AUTHORITY"),
+        ("--graph-url", "EMULATOR_GRAPH"),
+        ("--smtp-host", "EMULATOR_SMTP"),
+        ("--cloud-ca", "EMULATOR_CA"),
+        ("--tenant", "TENANT_ID"),
+        ("--mailbox", "SENDER"),
+        ("--admin-client-id", "ADMIN_CLIENT_ID"),
+    ] {
+        setup.args([option, emulator.variable(variable)]);
+    }
+    setup.env("POSTKEY_ADMIN_CLIENT_SECRET", emulator.variable("ADMIN_CLIENT_SECRET"));
+    let output = setup.args(reach).arg("--json").arg("--dir").arg(&home).output().expect("the program starts");
+    assert!(output.status.success(), "{}", said(&output));
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("--json answers JSON");
+    (home, answer["app"]["client_id"].as_str().expect("the app has a client id").to_owned())
+}
+
+fn send(emulator: &Emulator, home: &Path, name: &str, options: &[&str]) {
+    let file = emulator.folder().join("messages").join(format!("{name}.eml"));
+    let mut send = postkey(&["send", "--sender", SENDER]);
+    let output = send.arg(file).args(options).arg("--dir").arg(home).output().expect("the program starts");
+    assert!(output.status.success(), "{name}: {}", said(&output));
 }
 
 /// Makes the messages into the emulator's folder. Returns name and bytes of each.
@@ -91,6 +173,19 @@ impl Tenant {
         let [graph, sender, recipient] =
             ["EMULATOR_GRAPH", "SENDER", "USER_NAME"].map(|name| emulator.variable(name).to_owned());
         Tenant { http, graph, token, sender, recipient }
+    }
+
+    /// What an Exchange administrator does so that an app may sign in to a mailbox by SMTP.
+    async fn open_mailbox_to(&self, emulator: &Emulator, app: &str) {
+        let management = emulator.variable("EMULATOR_MANAGEMENT");
+        let principal = json!({ "tenant": emulator.variable("TENANT_ID"), "app_id": app });
+        let right = json!({ "right": "FullAccess", "trustee": app });
+        for (path, body) in [("principals".to_owned(), principal), (format!("mailboxes/{}/rights", self.sender), right)]
+        {
+            let request = self.http.post(format!("{management}/exchange/{path}")).json(&body);
+            let answer = request.send().await.expect("the management API answers");
+            assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap_or_default());
+        }
     }
 
     async fn send_mime(&self, message: &[u8]) {
