@@ -3,7 +3,7 @@
 //! | request | like |
 //! |---|---|
 //! | `POST /exchange/organizations/{tenant} {"smtp_auth_disabled"}` | `Set-TransportConfig` |
-//! | `POST /exchange/mailboxes/{address} {"missing", "shared", "smtp_auth_disabled"}` | licences, `Set-CASMailbox` |
+//! | `POST /exchange/mailboxes/{address} {"missing", "shared", "smtp_auth_disabled", "submission_refusal", "max_send_bytes"}` | licences, `Set-CASMailbox`, … |
 //! | `POST /exchange/mailboxes/{address}/rights {"right", "trustee", "revoke"}` | `Add-RecipientPermission`, … |
 //! | `POST /exchange/principals {"tenant", "app_id", "object_id"}` | `New-ServicePrincipal` |
 //! | `POST`, `DELETE /exchange/role-assignments {"tenant", "app_id", "role", "scope"}` | `New-ManagementRoleAssignment` |
@@ -102,6 +102,10 @@ struct MailboxChange {
     shared: bool,
     /// The mailbox's own switch; null = as the organization says.
     smtp_auth_disabled: Option<Value>,
+    /// A reply that every submission by SMTP gets, such as `550 5.1.8 Bad outbound sender`; empty = none.
+    submission_refusal: Option<String>,
+    /// The largest message it may send.
+    max_send_bytes: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -239,6 +243,15 @@ fn mailbox(world: &mut World, address: &str, change: MailboxChange) -> Answer {
     if let Some(switch) = change.smtp_auth_disabled {
         let mailbox = tenant.mailbox_mut(address).ok_or_else(|| Refused::Unknown(address.to_owned()))?;
         mailbox.smtp_auth_disabled = switch.as_bool();
+    }
+    if change.submission_refusal.is_some() || change.max_send_bytes.is_some() {
+        let mailbox = tenant.mailbox_mut(address).ok_or_else(|| Refused::Unknown(address.to_owned()))?;
+        if let Some(reply) = change.submission_refusal {
+            mailbox.submission_refusal = (!reply.is_empty()).then_some(reply);
+        }
+        if let Some(bytes) = change.max_send_bytes {
+            mailbox.max_send_bytes = bytes;
+        }
     }
     Ok(done())
 }

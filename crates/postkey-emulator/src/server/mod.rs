@@ -266,6 +266,18 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
         (seq, world.faults.take(&key))
     };
     shared.changed();
+    let mut noted = Noted {
+        shared,
+        seq,
+        host: face.name(),
+        method: arrived.method.to_string(),
+        path: arrived.path.clone(),
+        operation,
+        status: 0,
+        app_id: None,
+        tenant: path_tenant,
+        fault: fault.is_some(),
+    };
     let _busy = (face == Face::Graph).then(|| graph::Busy::begin(shared, arrived));
     let mut answered = None;
     let with_effect = fault.as_ref().is_none_or(|fault| fault.after_effect || matches!(fault.action, Action::Truncate));
@@ -282,27 +294,13 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
     {
         tokio::time::sleep(Duration::from_millis(ms)).await; // an address asked for a late answer
     }
-    let mut world = shared.world();
-    let now = world.clock.now();
-    let (status, app_id, tenant) = match &outcome {
-        Ok((answered, _)) if !answered.cut => (answered.response.status().as_u16(), answered.app_id, answered.tenant),
-        Ok((answered, _)) => (0, answered.app_id, answered.tenant),
-        Err(Cut) => (0, None, None),
-    };
-    world.journal.record(Call {
-        seq,
-        time: now,
-        host: face.name(),
-        method: arrived.method.to_string(),
-        path: arrived.path.clone(),
-        operation,
-        status,
-        app_id,
-        tenant: tenant.or(path_tenant),
-        fault: fault.is_some(),
-    });
-    drop(world);
-    shared.changed();
+    if let Ok((answered, _)) = &outcome {
+        noted.status = if answered.cut { 0 } else { answered.response.status().as_u16() };
+        noted.app_id = answered.app_id;
+        noted.tenant = answered.tenant.or(noted.tenant);
+    }
+    drop(noted);
+    let now = shared.world().clock.now();
     let (answered, truncate) = outcome?;
     if answered.cut {
         return Err(Cut);
@@ -313,6 +311,42 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
         response.headers_mut().insert("date", date);
     }
     Ok(response.map(|bytes| if truncate { AnswerBody::truncated(bytes) } else { AnswerBody::whole(bytes) }))
+}
+
+/// A call on its way into the journal. It is written down when dropped, so that a call whose client went away while a
+/// fault held it is not lost.
+struct Noted<'a> {
+    shared: &'a Shared,
+    seq: u64,
+    host: &'static str,
+    method: String,
+    path: String,
+    operation: String,
+    status: u16,
+    app_id: Option<Uuid>,
+    tenant: Option<Uuid>,
+    fault: bool,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let mut world = self.shared.world();
+        let call = Call {
+            seq: self.seq,
+            time: world.clock.now(),
+            host: self.host,
+            method: std::mem::take(&mut self.method),
+            path: std::mem::take(&mut self.path),
+            operation: std::mem::take(&mut self.operation),
+            status: self.status,
+            app_id: self.app_id,
+            tenant: self.tenant,
+            fault: self.fault,
+        };
+        world.journal.record(call);
+        drop(world);
+        self.shared.changed();
+    }
 }
 
 fn room(face: Face, shared: &Shared, arrived: &Arrived) -> Answered {

@@ -123,6 +123,19 @@ async fn a_truncated_body_breaks_off_and_a_hanging_answer_waits_for_its_release(
         assert_eq!(manage(&tenant, reqwest::Method::DELETE, &format!("/faults/{id}"), Value::Null).await.0, 200);
     };
     assert_eq!(tokio::join!(held, release).0, 200);
+
+    // A client that gives up while its answer is held stands in the journal all the same.
+    let before = tenant.emulator.last_call();
+    tenant
+        .emulator
+        .fault(Fault { call: Some(before + 1), operation: None, ..Fault::of("", Action::Hang) }.after_effect());
+    {
+        let request = std::pin::pin!(me(&tenant, &token));
+        let stalled = std::pin::pin!(get(&tenant, "/calls/wait?stalled=true"));
+        futures_util::future::select(request, stalled).await;
+    }
+    let (status, call) = get(&tenant, &format!("/calls/wait?seq={}", before + 1)).await;
+    assert_eq!((status, &call["status"], &call["fault"]), (200, &0.into(), &true.into()));
 }
 
 #[tokio::test]
