@@ -15,7 +15,7 @@ pub enum GraphError {
     #[error("{} found nothing", .0.call)]
     NotFound(#[source] Box<Answer>),
     /// No permission covers the call, or one that does is limited to other mailboxes.
-    #[error("{} is not allowed", .0.call)]
+    #[error("{}", not_allowed(.0.call))]
     AccessDenied(#[source] Box<Answer>),
     /// The mailbox may send, but not under this sender address.
     #[error("the mailbox may not send as the message's sender")]
@@ -305,6 +305,7 @@ impl GraphError {
             | Self::Unavailable { retry_after, .. }
             | Self::Concurrency { retry_after, .. } => *retry_after,
             Self::HeldBack { retry_after, .. } => Some(*retry_after),
+            Self::Token(cause) => cause.retry_after(),
             _ => None,
         }
     }
@@ -345,5 +346,14 @@ impl GraphError {
             | Self::Throttled { .. }
             | Self::Unknown(_) => OutcomeClass::Tenant,
         }
+    }
+}
+
+/// In the words of whoever wanted to send; other calls by their names.
+fn not_allowed(call: CallShape) -> String {
+    if call.is_mail() && call.permissions == ["Mail.Send"] {
+        "sending from this mailbox is not allowed".to_owned()
+    } else {
+        format!("{call} is not allowed")
     }
 }

@@ -263,8 +263,8 @@ impl TokenError {
                 go(PortalPage::Authentication(client))
             ),
             Self::RequestLoop(_) => "Wait a minute; nobody needs to sign in again.".to_owned(),
-            Self::Throttled { retry_after, .. } => format!("Wait {} s.", retry_after.as_secs()),
-            Self::Unavailable { .. } => "Wait: postkey tries again by itself.".to_owned(),
+            Self::Throttled { retry_after, .. } => format!("Try again in {} s.", retry_after.as_secs().max(1)),
+            Self::Unavailable { .. } => self.remedy_alone(),
             Self::MalformedRequest(_) | Self::Unclassified(_) => match refusal.entry() {
                 Some(entry) if entry.who != Who::Postkey => format!("{}.", entry.step),
                 _ => "Report this with the ids below; Entra's sentence says what it did not like.".to_owned(),
@@ -293,8 +293,12 @@ impl TokenError {
             Self::UnexpectedAnswer { host, .. } => {
                 format!("Look at who answers for {host}: a proxy's login page or a wrong host name looks like this.")
             }
-            Self::Throttled { retry_after, .. } => format!("Wait {} s.", retry_after.as_secs()),
-            Self::Unavailable { .. } | Self::DisownedAgain => "Wait: postkey tries again by itself.".to_owned(),
+            Self::Throttled { retry_after, .. } => format!("Try again in {} s.", retry_after.as_secs().max(1)),
+            Self::Unavailable { retry_after, .. } => format!(
+                "Try again {}; https://status.cloud.microsoft tells of outages.",
+                retry_after.map_or_else(|| "in a minute".to_owned(), |wait| format!("in {} s", wait.as_secs().max(1)))
+            ),
+            Self::DisownedAgain => "Try again in a minute.".to_owned(),
             Self::IdTokenRejected { .. } => "Start the sign-in again; if it stays so, report it.".to_owned(),
             Self::FixedTokenEnded => "Run the command again: what was done already is not done twice.".to_owned(),
             _ => "Start the sign-in again.".to_owned(),

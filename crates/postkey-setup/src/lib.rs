@@ -9,6 +9,7 @@ pub mod connection;
 mod credential;
 pub mod doctor;
 pub mod error;
+pub mod explain;
 pub mod limits;
 pub mod manual;
 pub mod options;

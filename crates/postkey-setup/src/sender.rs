@@ -65,8 +65,8 @@ pub enum SenderError {
         cause: Box<TokenError>,
     },
     /// The tenant cannot be found, or not asked about.
-    #[error("the tenant could not be checked")]
-    Tenant(#[source] Box<TokenError>),
+    #[error(transparent)]
+    Tenant(Box<TokenError>),
     /// Store, network.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -103,14 +103,11 @@ impl Diagnose for SenderError {
 
     fn why(&self) -> Option<String> {
         match self {
-            Self::SecretRefused { cause, .. } | Self::Tenant(cause) => {
-                let mut said = cause.to_string();
-                if let Some(why) = cause.why() {
-                    said.push_str(": ");
-                    said.push_str(&why);
-                }
-                Some(said)
-            }
+            // Entra's own sentence behind ours: the catalogue's would say ours again.
+            Self::SecretRefused { cause, .. } => Some(match cause.refusal() {
+                Some(refusal) => format!("{cause}: {refusal}"),
+                None => cause.why().map_or_else(|| cause.to_string(), |why| format!("{cause}: {why}")),
+            }),
             _ => self.inner().and_then(Diagnose::why),
         }
     }

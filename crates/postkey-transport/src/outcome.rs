@@ -376,7 +376,13 @@ impl Diagnose for Unknown {
     }
 
     fn remedy(&self) -> String {
-        "Look into Sent Items for its Message-ID before you send it again: sent twice, it arrives twice.".into()
+        let look = "look into Sent Items for its Message-ID before you send it again: sent twice, it arrives twice.";
+        match self {
+            Self::Graph(error) if matches!(**error, GraphError::Unavailable { .. }) => {
+                format!("https://status.cloud.microsoft tells of outages. Once Graph is back, {look}")
+            }
+            _ => format!("L{}", &look[1..]),
+        }
     }
 
     fn who(&self) -> Who {

@@ -19,6 +19,11 @@ impl<E: Diagnose> From<E> for Failure {
 }
 
 impl Failure {
+    /// A failure whose diagnosis was made for the sender at hand.
+    pub(crate) fn explained(diagnosis: Diagnosis) -> Self {
+        Self { diagnosis: Box::new(diagnosis), exit: 1 }
+    }
+
     /// The command line asks for something that cannot be.
     pub(crate) fn usage(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { exit: 2, ..Self::new("cli.usage", what, remedy, Who::You) }

@@ -7,14 +7,16 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use postkey_base::{Diagnose, Diagnosis, EmailAddress, Who};
+use postkey_base::{Diagnosis, EmailAddress, Who};
+use postkey_graph::GraphError;
 use postkey_setup::{
     abilities,
     connection::{Outside, SenderConnection},
+    explain::explain,
 };
 use postkey_transport::{
     Abilities, AttachedFile, Composition, Envelope, Message, Preference, Route, Stamp, compose,
-    outcome::{Outcome, Proof, Report},
+    outcome::{Outcome, Proof, Report, Unknown},
     sending::{SentCopy, Transport, seen_in_sent},
     smtp_route::SmtpRoute,
 };
@@ -101,9 +103,39 @@ impl Send {
             return dry_run(&transport, &message, &envelope, json);
         }
         let patience = Duration::from_secs(self.wait);
-        let report = deliver(&transport, &message, &envelope, &stamp, patience).await;
-        let found = look_for(&connection, &transport, &report, &stamp, patience).await;
-        conclude(&connection, &message, report, found, json)
+        let began = Instant::now();
+        let mut report = deliver(&transport, &message, &envelope, &stamp, patience).await;
+        let mut pause = Duration::from_secs(1);
+        let found = loop {
+            let left = patience.saturating_sub(began.elapsed());
+            let Some(asked) = unavailable(&report) else {
+                break look_for(&connection, &transport, &report, &stamp, left).await;
+            };
+            let wait = asked.unwrap_or(pause).max(pause);
+            if wait > left {
+                break None;
+            }
+            output::note(format_args!(
+                "{} Graph is not available; next try in {} s",
+                styled(WARN, "later:"),
+                wait.as_secs().max(1)
+            ));
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(Duration::from_secs(30));
+            let found = look_for(&connection, &transport, &report, &stamp, Duration::ZERO).await;
+            if found.is_some() {
+                break found;
+            }
+            let left = patience.saturating_sub(began.elapsed());
+            report = deliver(&transport, &message, &envelope, &stamp, left).await;
+        };
+        let diagnosis = match &report.outcome {
+            Outcome::Accepted(_) => None,
+            Outcome::Unknown(_) if found.is_some() => None,
+            Outcome::Refused(error) => Some(explain(&connection, &settings.command(), error).await),
+            Outcome::Unknown(unknown) => Some(explain(&connection, &settings.command(), unknown).await),
+        };
+        conclude(&connection, &message, &report, found, diagnosis, json)
     }
 
     fn message(&self, mailbox: &EmailAddress, stamp: &Stamp) -> Result<(Message, Envelope), Failure> {
@@ -244,6 +276,19 @@ pub(crate) async fn deliver(
     }
 }
 
+/// Whether Graph said that it is down or overloaded (503), and when it wants to be asked again. That does not prove that it
+/// took nothing, so the message is looked for where that is allowed; then it goes again under the same Message-ID, by
+/// which a second copy would be recognised.
+fn unavailable(report: &Report) -> Option<Option<Duration>> {
+    match &report.outcome {
+        Outcome::Unknown(Unknown::Graph(error)) => match &**error {
+            GraphError::Unavailable { answer, retry_after } if answer.status == 503 => Some(*retry_after),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// A message whose answer was lost may lie in Sent Items, where an app with read rights finds it.
 async fn look_for(
     connection: &SenderConnection,
@@ -292,12 +337,13 @@ fn dry_run(transport: &Transport, message: &Message, envelope: &Envelope, json: 
 fn conclude(
     connection: &SenderConnection,
     message: &Message,
-    report: Report,
+    report: &Report,
     found: Option<SentCopy>,
+    diagnosis: Option<Diagnosis>,
     json: bool,
 ) -> Result<(), Failure> {
     if json {
-        print_json(connection, message, &report, found.as_ref());
+        print_json(connection, message, report, found.as_ref(), diagnosis.as_ref());
     } else {
         if let Some(copy) = &found {
             let at = copy.sent.map(|at| format!(" at {}", at.strftime("%H:%M:%S UTC"))).unwrap_or_default();
@@ -305,26 +351,26 @@ fn conclude(
                 "{} its answer was lost; it was sent{at} and lies in Sent Items",
                 styled(GOOD, "✓ accepted:")
             ));
+        } else if matches!(report.outcome, Outcome::Refused(_)) {
+            output::line(styled(BAD, "✗ not sent"));
+        } else if matches!(report.outcome, Outcome::Unknown(_)) {
+            output::line(styled(WARN, "? perhaps sent"));
         }
-        print_report(message, &report);
+        print_report(message, report);
     }
-    if found.is_some() {
-        return Ok(());
+    match diagnosis {
+        None => Ok(()),
+        Some(diagnosis) => Err(Failure::explained(diagnosis)),
     }
-    let diagnosis = match report.outcome {
-        Outcome::Accepted(_) => return Ok(()),
-        Outcome::Refused(error) => error.diagnosis(),
-        Outcome::Unknown(unknown) => unknown.diagnosis(),
-    };
-    Err(Failure { diagnosis: Box::new(diagnosis), exit: 1 })
 }
 
-fn print_json(connection: &SenderConnection, message: &Message, report: &Report, found: Option<&SentCopy>) {
-    let diagnosis: Option<Diagnosis> = match &report.outcome {
-        Outcome::Accepted(_) => None,
-        Outcome::Refused(error) => Some(error.diagnosis()),
-        Outcome::Unknown(unknown) => found.is_none().then(|| unknown.diagnosis()),
-    };
+fn print_json(
+    connection: &SenderConnection,
+    message: &Message,
+    report: &Report,
+    found: Option<&SentCopy>,
+    diagnosis: Option<&Diagnosis>,
+) {
     let (state, proof, recipients) = match &report.outcome {
         Outcome::Unknown(_) if found.is_some() => ("accepted", None, [].as_slice()),
         Outcome::Accepted(accepted) => ("accepted", Some(&accepted.proof), accepted.recipients.as_slice()),

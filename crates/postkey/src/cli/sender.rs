@@ -12,6 +12,7 @@ use postkey_identity::{Cloud, TokenSource, claims::AccessClaims};
 use postkey_setup::{
     automatic::Patience,
     connection::{Outside, SenderConnection, in_words},
+    explain::explain,
     limits::{self, Limit, Probed},
     manual::{self, Walk},
     options::Reach,
@@ -19,7 +20,7 @@ use postkey_setup::{
     proof::{Proof, Prover},
     sender::{self as senders, Given, Pasted},
 };
-use postkey_store::{Sender as Saved, Stage};
+use postkey_store::{Missing, Sender as Saved, Stage};
 use serde_json::json;
 
 use super::CloudArgs;
@@ -166,9 +167,10 @@ impl Add {
         match &saved.stage {
             Stage::Incomplete { missing } => {
                 output::note(format_args!(
-                    "\nStill missing: {}. Give it with: {command} sender add {}",
+                    "\nStill missing: {}. Give it with: {command} sender add {} {}",
                     in_words(missing),
-                    self.name
+                    self.name,
+                    options_for(missing)
                 ));
             }
             Stage::Ready => output::note(format_args!("\nNext: {command} sender test {}", self.name)),
@@ -176,6 +178,17 @@ impl Add {
         }
         Ok(())
     }
+}
+
+/// The options that give what is missing.
+fn options_for(missing: &[Missing]) -> String {
+    let options = missing.iter().map(|one| match one {
+        Missing::ClientId => "--client-id GUID",
+        Missing::Tenant => "--tenant TENANT",
+        Missing::Mailbox => "--mailbox ADDRESS",
+        Missing::Credential => "--secret-file FILE",
+    });
+    options.collect::<Vec<_>>().join(" ")
 }
 
 /// The secret, which never stands on a command line: other users of the machine can read those.
@@ -285,7 +298,7 @@ async fn test(
         })?,
         None => connection.mailbox.clone(),
     };
-    let proof = prove(outside, &connection, &to).await?;
+    let proof = prove(settings, outside, &connection, &to).await?;
     if json {
         output::json(&json!({ "sender": find(outside, name).await?, "proof": proof }));
     } else {
@@ -299,7 +312,12 @@ async fn test(
 }
 
 /// Without long waits: what a person pasted is settled or wrong.
-async fn prove(outside: &Outside, connection: &SenderConnection, to: &EmailAddress) -> Result<Proof, Failure> {
+async fn prove(
+    settings: &Settings,
+    outside: &Outside,
+    connection: &SenderConnection,
+    to: &EmailAddress,
+) -> Result<Proof, Failure> {
     let progress = Progress::new();
     let granted = postkey_setup::abilities::granted(connection).await;
     let brief = std::time::Duration::from_secs(30);
@@ -315,7 +333,10 @@ async fn prove(outside: &Outside, connection: &SenderConnection, to: &EmailAddre
         watcher: &progress,
         patience: Patience { consent: brief, exchange: brief, ..Patience::default() },
     };
-    Ok(prover.prove().await?)
+    match prover.prove().await {
+        Ok(proof) => Ok(proof),
+        Err(error) => Err(Failure::explained(explain(connection, &settings.command(), &error).await)),
+    }
 }
 
 async fn limit(outside: &Outside, name: &str, denied: Option<String>, json: bool) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use postkey_identity::TokenSource;
+use postkey_setup::explain::explain;
 
 use crate::{failure::Failure, output, settings::Settings, wiring};
 
@@ -31,8 +32,12 @@ impl Token {
             None => outside.only_sender().await?,
         };
         let token = match self.resource {
-            Resource::Graph => connection.app.graph_tokens().token().await?,
-            Resource::Mail => connection.app.mail_tokens().token().await?,
+            Resource::Graph => connection.app.graph_tokens().token().await,
+            Resource::Mail => connection.app.mail_tokens().token().await,
+        };
+        let token = match token {
+            Ok(token) => token,
+            Err(error) => return Err(Failure::explained(explain(&connection, &settings.command(), &error).await)),
         };
         if json {
             output::json(&serde_json::json!({ "access_token": token.expose(), "user": connection.mailbox }));
