@@ -2,6 +2,7 @@
 //! nothing in the tree belongs to one machine.
 
 mod arrows;
+mod errors;
 mod generated;
 mod tree;
 

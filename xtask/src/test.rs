@@ -168,7 +168,7 @@ impl Scope {
 }
 
 /// The words that switch the program's test feature on.
-fn feature() -> Vec<String> {
+pub(crate) fn feature() -> Vec<String> {
     let manifest = std::fs::read_to_string(workspace().join("crates/postkey/Cargo.toml")).unwrap_or_default();
     let has_it = manifest.lines().any(|line| line.split('=').next().is_some_and(|key| key.trim() == TEST_FEATURE));
     if has_it { vec!["--features".to_owned(), format!("postkey/{TEST_FEATURE}")] } else { Vec::new() }
