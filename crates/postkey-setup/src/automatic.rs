@@ -276,7 +276,17 @@ impl Automatic<'_> {
         if held.iter().any(|one| one.app_role_id == role && one.api_id == api.id) {
             return Ok(());
         }
-        self.settle(STEP, Lag::Replication, || app_role_assignments::ensure(graph, principal, api.id, role)).await?;
+        self.settle(STEP, Lag::Replication, || async {
+            match app_role_assignments::grant(graph, principal, api.id, role).await {
+                // The list lags behind a write, or an earlier try went through: Graph has one code for many refusals, so look.
+                Err(error @ GraphError::Unknown(_)) => {
+                    let held = app_role_assignments::list(graph, principal, Some(api.id)).await?;
+                    held.into_iter().find(|one| one.app_role_id == role).ok_or(error)
+                }
+                answered => answered,
+            }
+        })
+        .await?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use postkey_graph::permissions::{Api, Permission};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::options::{CredentialChoice, Reach, SetupOptions};
+use crate::options::{CredentialChoice, Lifetime, SetupOptions};
 
 /// The phases of a setup, as the portal's manuals name them, and the proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -42,11 +42,11 @@ impl Phase {
     }
 }
 
-/// Which host a call goes to, and as whom.
+/// As whom a call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Caller {
-    /// Graph, as the signed-in administrator.
+    /// The administrator: signing in, and Graph.
     Administrator,
     /// The token endpoint, or Graph as the new app.
     App,
@@ -55,6 +55,8 @@ pub enum Caller {
 /// What a call is for; the driver and the script tell calls apart by it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Action {
+    /// The administrator's own sign-in.
+    SignIn,
     /// Learn the tenant's id, name and domain.
     ReadOrganization,
     /// Create the registration, or find it by its unique name.
@@ -65,11 +67,15 @@ pub enum Action {
     FindServicePrincipal,
     /// Make one.
     CreateServicePrincipal,
+    /// The certificates it has, with their bytes.
+    ReadKeys,
     /// Upload the public certificate.
     AddCertificate,
     /// Have Graph make a secret.
     AddSecret,
-    /// Remove a secret whose value was lost on the way.
+    /// The secrets it has, to find those whose value was lost on the way.
+    FindStrays,
+    /// Remove one of them.
     RemoveStray,
     /// The API's service principal with its roles.
     FindApi(Api),
@@ -85,6 +91,8 @@ pub enum Action {
     Probe,
     /// The test message.
     SendTest,
+    /// May Sent Items be read?
+    OpenSent,
     /// Is it in Sent Items?
     SeeSent,
 }
@@ -147,209 +155,214 @@ fn required_resource_access(options: &SetupOptions) -> Value {
 
 /// The whole list for these options.
 pub fn plan(options: &SetupOptions, installation: InstallationId) -> Vec<PlannedCall> {
-    let unique_name = options.unique_name(installation);
-    let mut calls = Vec::new();
-    let mut add = |phase, action, caller, method, target: String, body: Option<Value>, reason: &str| {
-        calls.push(PlannedCall {
-            phase,
+    let mut list = List { phase: Phase::Register, calls: Vec::new() };
+    list.sign_in(options);
+    list.register(options, &options.unique_name(installation));
+    list.phase = Phase::Credential;
+    list.credential(options);
+    list.phase = Phase::Permissions;
+    list.permissions(options);
+    list.phase = Phase::Proof;
+    list.proof(options);
+    list.calls
+}
+
+/// When a secret of ours may lie on the app without its value here.
+const INTERRUPTED: &str = "an earlier run was interrupted while a secret was made";
+
+/// The list while it grows.
+struct List {
+    phase: Phase,
+    calls: Vec<PlannedCall>,
+}
+
+impl List {
+    fn add(
+        &mut self,
+        caller: Caller,
+        action: Action,
+        method: &'static str,
+        target: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> &mut PlannedCall {
+        // These post, and leave the tenant as it is.
+        let asks = matches!(action, Action::SignIn | Action::Token | Action::Probe);
+        self.calls.push(PlannedCall {
+            phase: self.phase,
             action,
             caller,
             method,
-            target,
+            target: target.into(),
             headers: Vec::new(),
-            body,
-            reason: reason.to_owned(),
+            body: None,
+            reason: reason.into(),
             only_if: None,
-            changes: method != "GET",
+            changes: method != "GET" && !asks,
         });
-        calls.len() - 1
-    };
-    let admin = Caller::Administrator;
-    let app = Caller::App;
-    let mut only_if: Vec<(usize, &'static str)> = Vec::new();
-
-    add(Phase::Register, Action::ReadOrganization, admin, "GET", "/organization".into(), None, "which tenant this is");
-    let register = add(
-        Phase::Register,
-        Action::RegisterApp,
-        admin,
-        "PATCH",
-        format!("/applications(uniqueName='{unique_name}')"),
-        Some(registration(options)),
-        "register the app, or find it again by its unique name",
-    );
-    add(
-        Phase::Register,
-        Action::ReadApp,
-        admin,
-        "GET",
-        format!(
-            "/applications(uniqueName='{unique_name}')?$select=id,appId,displayName,keyCredentials,passwordCredentials"
-        ),
-        None,
-        "its object id, its client id and the credentials it has",
-    );
-    add(
-        Phase::Register,
-        Action::FindServicePrincipal,
-        admin,
-        "GET",
-        "/servicePrincipals(appId='{client-id}')".into(),
-        None,
-        "whether the app exists inside the tenant (the portal's enterprise application)",
-    );
-    let principal = add(
-        Phase::Register,
-        Action::CreateServicePrincipal,
-        admin,
-        "POST",
-        "/servicePrincipals".into(),
-        Some(json!({"appId": "{client-id}"})),
-        "make the enterprise application",
-    );
-    only_if.push((principal, "it does not exist yet"));
-
-    match options.credential {
-        CredentialChoice::Certificate(lifetime) => {
-            let at = add(
-                Phase::Credential,
-                Action::AddCertificate,
-                admin,
-                "PATCH",
-                "/applications/{application-id}".into(),
-                Some(json!({"keyCredentials": [
-                    "{the entries it has}",
-                    {"type": "AsymmetricX509Cert", "usage": "Verify", "key": "{certificate, base64}", "displayName": "{name}"},
-                ]})),
-                &format!("add the public half of a certificate that lives {lifetime}; its key stays here"),
-            );
-            only_if.push((at, "the certificate is not there already"));
-        }
-        CredentialChoice::Secret(lifetime) => {
-            let stray = add(
-                Phase::Credential,
-                Action::RemoveStray,
-                admin,
-                "POST",
-                "/applications/{application-id}/removePassword".into(),
-                Some(json!({"keyId": "{key-id}"})),
-                "remove a secret of an interrupted run, whose value nobody has",
-            );
-            only_if.push((stray, "an earlier run was interrupted"));
-            add(
-                Phase::Credential,
-                Action::AddSecret,
-                admin,
-                "POST",
-                "/applications/{application-id}/addPassword".into(),
-                Some(json!({"passwordCredential": {"displayName": "{name}", "endDateTime": "{end}"}})),
-                &format!("make a client secret that lives {lifetime}"),
-            );
-        }
+        self.calls.last_mut().expect("one was just added")
     }
-    let token_endpoint = options.cloud.token_endpoint(&options.tenant).to_string();
-    add(
-        Phase::Credential,
-        Action::Token,
-        app,
-        "POST",
-        token_endpoint.clone(),
-        None,
-        "a token by the new credential, until Entra's nodes accept it",
-    );
 
-    let permissions = options.permissions();
-    if !permissions.is_empty() {
-        add(
-            Phase::Permissions,
-            Action::ListGrants,
-            admin,
-            "GET",
-            "/servicePrincipals/{service-principal-id}/appRoleAssignments".into(),
-            None,
-            "which permissions it holds already",
-        );
+    fn administrator(
+        &mut self,
+        action: Action,
+        method: &'static str,
+        target: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> &mut PlannedCall {
+        self.add(Caller::Administrator, action, method, target, reason)
     }
-    for api in [Api::Graph, Api::Exchange] {
-        let of_api: Vec<_> = permissions.iter().filter(|(permission, _)| permission.api == api).collect();
-        if of_api.is_empty() {
-            continue;
-        }
-        add(
-            Phase::Permissions,
-            Action::FindApi(api),
-            admin,
-            "GET",
-            format!("/servicePrincipals(appId='{}')", api.client_id()),
-            None,
-            &format!("{} and the ids of its roles", api.name()),
+
+    fn sign_in(&mut self, options: &SetupOptions) {
+        let (cloud, tenant) = (&options.cloud, &options.tenant);
+        let page = cloud.authorize_endpoint(tenant);
+        self.administrator(Action::SignIn, "GET", page, "the page where the administrator signs in").only_if =
+            Some("it is done by browser; the browser makes this call and those of the pages that follow");
+        let code = cloud.device_endpoint(tenant);
+        self.administrator(Action::SignIn, "POST", code, "a code for the administrator to type").only_if =
+            Some("it is done by device code");
+        let token = cloud.token_endpoint(tenant);
+        self.administrator(Action::SignIn, "POST", token, "the administrator's token, which is never stored");
+    }
+
+    fn register(&mut self, options: &SetupOptions, unique_name: &str) {
+        self.administrator(Action::ReadOrganization, "GET", "/organization", "which tenant this is");
+        let app = format!("/applications(uniqueName='{unique_name}')");
+        let reason = "register the app, or find it again by its unique name";
+        let register = self.administrator(Action::RegisterApp, "PATCH", &app, reason);
+        register.headers.push(("Prefer", "create-if-missing"));
+        register.body = Some(registration(options));
+        let read = format!("{app}?$select=id,appId,displayName,keyCredentials,passwordCredentials");
+        let reason = "its object id, its client id and the credentials it has";
+        self.administrator(Action::ReadApp, "GET", read, reason);
+        let find = "/servicePrincipals(appId='{client-id}')";
+        let reason = "whether the app exists inside the tenant (the portal's enterprise application)";
+        self.administrator(Action::FindServicePrincipal, "GET", find, reason);
+        let make = self.administrator(
+            Action::CreateServicePrincipal,
+            "POST",
+            "/servicePrincipals",
+            "make the enterprise application",
         );
-        if api == Api::Exchange {
-            let create = add(
-                Phase::Permissions,
-                Action::CreateApi(api),
-                admin,
-                "POST",
-                "/servicePrincipals".into(),
-                Some(json!({"appId": api.client_id()})),
-                "make Exchange Online known in this tenant",
-            );
-            only_if.push((create, "the tenant lacks it"));
+        make.body = Some(json!({"appId": "{client-id}"}));
+        make.only_if = Some("it does not exist yet");
+    }
+
+    fn credential(&mut self, options: &SetupOptions) {
+        match options.credential {
+            CredentialChoice::Certificate(lifetime) => self.certificate(lifetime),
+            CredentialChoice::Secret(lifetime) => {
+                self.strays();
+                let make = self.administrator(
+                    Action::AddSecret,
+                    "POST",
+                    "/applications/{application-id}/addPassword",
+                    format!("make a client secret that lives {lifetime}"),
+                );
+                make.body = Some(json!({"passwordCredential": {"displayName": "{name}", "endDateTime": "{end}"}}));
+            }
         }
-        for (permission, reason) in of_api {
-            let grant = add(
-                Phase::Permissions,
-                Action::Grant(permission),
-                admin,
-                "POST",
-                format!("/servicePrincipals/{{{}-id}}/appRoleAssignedTo", api_word(api)),
-                Some(json!({
+        self.token(options, "a token by the new credential, until Entra's nodes accept it");
+    }
+
+    fn certificate(&mut self, lifetime: Lifetime) {
+        const MISSING: Option<&str> = Some("the certificate is not there already");
+        const KEYS: &str = "/applications/{application-id}?$select=id,appId,keyCredentials";
+        self.administrator(Action::ReadKeys, "GET", KEYS, "whether an interrupted run has added the certificate");
+        let reason = "the entries to keep, read at the last moment: the next call replaces all of them";
+        self.administrator(Action::ReadKeys, "GET", KEYS, reason).only_if = MISSING;
+        let add = self.administrator(
+            Action::AddCertificate,
+            "PATCH",
+            "/applications/{application-id}",
+            format!("add the public half of a certificate that lives {lifetime}; its key stays here"),
+        );
+        add.body = Some(json!({"keyCredentials": [
+            "{the entries it has}",
+            {"type": "AsymmetricX509Cert", "usage": "Verify", "key": "{certificate, base64}", "displayName": "{name}"},
+        ]}));
+        add.only_if = MISSING;
+        self.administrator(Action::ReadKeys, "GET", KEYS, "see it there, and learn its key id").only_if = MISSING;
+    }
+
+    fn strays(&mut self) {
+        let reason = "the names of its secrets, to find those of an interrupted run";
+        let read = "/applications/{application-id}?$select=id,appId,displayName,passwordCredentials";
+        self.administrator(Action::FindStrays, "GET", read, reason).only_if = Some(INTERRUPTED);
+        let remove = self.administrator(
+            Action::RemoveStray,
+            "POST",
+            "/applications/{application-id}/removePassword",
+            "remove a secret of an interrupted run, whose value nobody has",
+        );
+        remove.body = Some(json!({"keyId": "{key-id}"}));
+        remove.only_if = Some(INTERRUPTED);
+    }
+
+    fn token(&mut self, options: &SetupOptions, reason: &str) {
+        // By its id, which a domain name stands for until the tenant has told it.
+        let endpoint = match options.tenant.id() {
+            Some(_) => options.cloud.token_endpoint(&options.tenant).to_string(),
+            None => format!("{}/{{tenant-id}}/oauth2/v2.0/token", options.cloud.login.as_str().trim_end_matches('/')),
+        };
+        self.add(Caller::App, Action::Token, "POST", endpoint, reason);
+    }
+
+    fn permissions(&mut self, options: &SetupOptions) {
+        let permissions = options.permissions();
+        if permissions.is_empty() {
+            return;
+        }
+        let held = "/servicePrincipals/{service-principal-id}/appRoleAssignments";
+        self.administrator(Action::ListGrants, "GET", held, "which permissions it holds already");
+        for api in [Api::Graph, Api::Exchange] {
+            let of_api: Vec<_> = permissions.iter().filter(|(permission, _)| permission.api == api).collect();
+            if of_api.is_empty() {
+                continue;
+            }
+            let find = format!("/servicePrincipals(appId='{}')", api.client_id());
+            self.administrator(Action::FindApi(api), "GET", find, format!("{} and the ids of its roles", api.name()));
+            if api == Api::Exchange {
+                let reason = "make Exchange Online known in this tenant";
+                let make = self.administrator(Action::CreateApi(api), "POST", "/servicePrincipals", reason);
+                make.body = Some(json!({"appId": api.client_id()}));
+                make.only_if = Some("the tenant lacks it");
+            }
+            for (permission, reason) in of_api {
+                let role =
+                    permission.application_id.map_or(format!("{{role {}}}", permission.name), |id| id.to_string());
+                let grant = self.administrator(
+                    Action::Grant(permission),
+                    "POST",
+                    format!("/servicePrincipals/{{{}-id}}/appRoleAssignedTo", api_word(api)),
+                    format!("grant {}: {reason}", permission.name),
+                );
+                grant.body = Some(json!({
                     "principalId": "{service-principal-id}",
                     "resourceId": format!("{{{}-id}}", api_word(api)),
-                    "appRoleId": permission.application_id.map_or(format!("{{role {}}}", permission.name), |id| id.to_string()),
-                })),
-                &format!("grant {}: {reason}", permission.name),
-            );
-            only_if.push((grant, "it is not granted already"));
+                    "appRoleId": role,
+                }));
+                grant.only_if = Some("it is not granted already");
+            }
         }
     }
 
-    add(Phase::Proof, Action::Token, app, "POST", token_endpoint, None, "a token that carries what was granted");
-    let mailbox = &options.mailbox;
-    add(
-        Phase::Proof,
-        Action::Probe,
-        app,
-        "POST",
-        format!("/users/{mailbox}/sendMail"),
-        Some(json!({"message": {"toRecipients": []}})),
-        "a message without recipients: refused for that reason only where sending is allowed; nothing is delivered",
-    );
-    add(
-        Phase::Proof,
-        Action::SendTest,
-        app,
-        "POST",
-        format!("/users/{mailbox}/sendMail"),
-        None,
-        &format!("one test message to {}", options.test_to),
-    );
-    if options.read_write && options.reach == Reach::TenantWide {
-        add(
-            Phase::Proof,
-            Action::SeeSent,
-            app,
-            "GET",
-            format!("/users/{mailbox}/mailFolders/sentitems/messages?$filter=internetMessageId eq '{{message-id}}'"),
-            None,
-            "see the test message in Sent Items",
-        );
+    fn proof(&mut self, options: &SetupOptions) {
+        self.token(options, "a token that carries what was granted");
+        let mailbox = &options.mailbox;
+        let send = format!("/users/{mailbox}/sendMail");
+        let reason =
+            "a message without recipients: refused for that reason only where sending is allowed; nothing is delivered";
+        self.add(Caller::App, Action::Probe, "POST", &send, reason).body =
+            Some(json!({"message": {"toRecipients": []}}));
+        self.add(Caller::App, Action::SendTest, "POST", &send, format!("one test message to {}", options.test_to));
+        if options.read_write {
+            let folder = format!("/users/{mailbox}/mailFolders/sentitems");
+            self.add(Caller::App, Action::OpenSent, "GET", &folder, "whether the app may look into Sent Items");
+            let find = format!("{folder}/messages?$filter=internetMessageId eq '{{message-id}}'");
+            self.add(Caller::App, Action::SeeSent, "GET", find, "see the test message in Sent Items");
+        }
+        self.strays();
     }
-    calls[register].headers.push(("Prefer", "create-if-missing"));
-    for (at, condition) in only_if {
-        calls[at].only_if = Some(condition);
-    }
-    calls
 }
 
 /// The word for an API's service principal in placeholders.

@@ -107,6 +107,7 @@ fn statement(call: &PlannedCall, values: ScriptValues<'_>) -> String {
     };
     let body = call.body.as_ref().map(|body| literal(body, values)).unwrap_or_default();
     match call.action {
+        Action::SignIn => String::from("# (Connect-MgGraph, above, does this)\n"),
         Action::ReadOrganization => format!("$organization = {}\n", invoke("")),
         Action::RegisterApp => format!("{} | Out-Null\n", invoke(&body)),
         Action::ReadApp => format!("$application = {}\n", invoke("")),
@@ -114,6 +115,7 @@ fn statement(call: &PlannedCall, values: ScriptValues<'_>) -> String {
         Action::CreateServicePrincipal => {
             format!("if (-not $servicePrincipal) {{ $servicePrincipal = {} }}\n", invoke(&body))
         }
+        Action::ReadKeys => format!("$application.keyCredentials = ({}).keyCredentials\n", invoke("")),
         Action::AddCertificate => {
             let certificate = quoted(values.certificate.unwrap_or_default());
             format!(
@@ -128,7 +130,9 @@ fn statement(call: &PlannedCall, values: ScriptValues<'_>) -> String {
         }
         Action::AddSecret => format!("$secret = {}\n", invoke(&body)),
         // A script starts from nothing: it has no interrupted run of its own to clean up after.
-        Action::RemoveStray => String::from("# (only postkey itself knows which secrets are its own strays)\n"),
+        Action::FindStrays | Action::RemoveStray => {
+            String::from("# (only postkey itself knows which secrets are its own strays)\n")
+        }
         Action::FindApi(api) => format!("${} = {} -OrNothing\n", api_word(api), invoke("")),
         Action::CreateApi(api) => format!("if (-not ${0}) {{ ${0} = {1} }}\n", api_word(api), invoke(&body)),
         Action::ListGrants => format!("$granted = ({}).value\n", invoke("")),
@@ -147,7 +151,7 @@ fn statement(call: &PlannedCall, values: ScriptValues<'_>) -> String {
                 )),
             )
         }
-        Action::Token | Action::Probe | Action::SendTest | Action::SeeSent => String::new(),
+        Action::Token | Action::Probe | Action::SendTest | Action::OpenSent | Action::SeeSent => String::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::plan::Plan;
 use crate::setups::{Holds, Moment, Setup, Tenant};
 
 const NO_LAG: Duration = Duration::ZERO;
@@ -62,13 +63,14 @@ async fn every_call(lag: Duration, options: &[&str], roles: &[&str], step: u64) 
         let setup = tenant.setup(&undisturbed, options);
         let before = tenant.emulator.last_call();
         let cases = async {
+            let plan = Plan::of(&setup).await.for_any_name();
             setup.run().await;
             let calls = tenant.emulator.last_call() - before;
             assert_whole(&tenant, &setup, &undisturbed, roles).await;
             loop {
                 let case = next.fetch_add(1, Ordering::Relaxed);
                 let (at, moment) = (1 + case / 2 * step, Moment::BOTH[usize::try_from(case % 2).expect("0 or 1")]);
-                if !one_case(&tenant, options, roles, at, moment).await {
+                if !one_case(&tenant, &plan, options, roles, at, moment).await {
                     // While it waits for replication it may ask more or less often than it did undisturbed.
                     assert!(at > calls || lag != NO_LAG, "call {at} of {calls} was not made");
                     return;
@@ -87,10 +89,11 @@ async fn every_call(lag: Duration, options: &[&str], roles: &[&str], step: u64) 
 }
 
 /// One killed run and the next, undisturbed. False when the first ended by itself.
-async fn one_case(tenant: &Tenant, options: &[&str], roles: &[&str], at: u64, moment: Moment) -> bool {
+async fn one_case(tenant: &Tenant, plan: &Plan, options: &[&str], roles: &[&str], at: u64, moment: Moment) -> bool {
     let side = if moment == Moment::BeforeItTakesEffect { "before" } else { "after" };
     let name = format!("killed-{side}-{at}");
     let setup = tenant.setup(&name, options);
+    let before = tenant.emulator.last_call();
     let Some(held) = setup.held_up(setup.command_of_setup(), at, moment).await else {
         return false;
     };
@@ -98,6 +101,7 @@ async fn one_case(tenant: &Tenant, options: &[&str], roles: &[&str], at: u64, mo
     // The store opens again, whatever was being written.
     setup.succeeds(&["sender", "list"]).await;
     setup.run().await;
+    plan.assert_lists(&tenant.emulator.calls_since(before), &name);
     assert_whole(tenant, &setup, &name, roles).await;
     true
 }

@@ -64,7 +64,9 @@ impl Tenant {
     /// An installation of its own that is to set up `name`.
     pub(crate) fn setup(&self, name: &str, options: &[&str]) -> Setup<'_> {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Setup { tenant: self, name: name.to_owned(), home: self.folder.path().join(name), options }
+        let sample = self.emulator.sample();
+        let home = self.folder.path().join(name);
+        Setup { tenant: self, name: name.to_owned(), home, options, named: sample.tenant_id.to_string() }
     }
 
     /// What the directory holds of the app of setup `name`.
@@ -174,9 +176,17 @@ pub(crate) struct Setup<'a> {
     name: String,
     home: PathBuf,
     options: Vec<String>,
+    /// How it names the tenant.
+    named: String,
 }
 
 impl Setup<'_> {
+    /// Names the tenant otherwise than by its id.
+    pub(crate) fn in_tenant(mut self, named: &str) -> Self {
+        named.clone_into(&mut self.named);
+        self
+    }
+
     /// The folder that holds its data and keys.
     pub(crate) fn home(&self) -> &Path {
         &self.home
@@ -193,7 +203,7 @@ impl Setup<'_> {
     pub(crate) fn command_of_setup(&self) -> Command {
         let sample = self.tenant.emulator.sample();
         let mut command = self.command(&["setup", &self.name]);
-        command.args(["--tenant", &sample.tenant_id.to_string(), "--mailbox", &sample.sender]);
+        command.args(["--tenant", &self.named, "--mailbox", &sample.sender]);
         command.args(["--sign-in", "app", "--admin-client-id", &sample.admin_client_id.to_string()]);
         command.env("POSTKEY_ADMIN_CLIENT_SECRET", &sample.admin_client_secret);
         command.args(self.tenant.hosts()).args(&self.options);
