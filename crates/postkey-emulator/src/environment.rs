@@ -18,6 +18,10 @@ fn quoted(value: &str) -> String {
 
 /// Writes assignments to a file that only its owner may read; whoever sees the file sees all of it.
 pub fn write(path: &Path, variables: &[(String, String)]) -> io::Result<()> {
+    // A pipe or a device is written to; renaming a file over /dev/null would be the end of it.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return fs::write(path, assignments(variables));
+    }
     replace(path, assignments(variables).as_bytes(), 0o600)
 }
 

@@ -40,17 +40,14 @@ pub async fn granted(connection: &SenderConnection) -> Found {
 
 /// Granted permissions, and what the last proof showed beyond them.
 pub async fn abilities(connection: &SenderConnection) -> Abilities {
-    let proved: Found = connection
-        .sender
-        .last_proof
-        .as_ref()
-        .and_then(|proof| serde_json::from_value(proof["found"].clone()).ok())
-        .unwrap_or_default();
+    let proved: Option<Found> =
+        connection.sender.last_proof.as_ref().and_then(|proof| serde_json::from_value(proof["found"].clone()).ok());
     let granted = granted(connection).await;
     Abilities {
         graph_send: true,
-        graph_read_write: granted.graph_read_write || proved.graph_read_write,
-        smtp: granted.smtp || proved.smtp,
+        graph_read_write: granted.graph_read_write || proved.is_some_and(|found| found.graph_read_write),
+        // SMTP needs more than the permission: the last proof signed in, or did not.
+        smtp: proved.map_or(granted.smtp, |found| found.smtp),
         preference: match connection.sender.values.route {
             postkey_store::RoutePreference::Automatic => Preference::Auto,
             postkey_store::RoutePreference::Graph => Preference::Graph,

@@ -95,6 +95,8 @@ pub enum Action {
     OpenSent,
     /// Is it in Sent Items?
     SeeSent,
+    /// Does SMTP let the app in?
+    CheckSmtp,
 }
 
 /// One call.
@@ -186,7 +188,7 @@ impl List {
         reason: impl Into<String>,
     ) -> &mut PlannedCall {
         // These post, and leave the tenant as it is.
-        let asks = matches!(action, Action::SignIn | Action::Token | Action::Probe);
+        let asks = matches!(action, Action::SignIn | Action::Token | Action::Probe | Action::CheckSmtp);
         self.calls.push(PlannedCall {
             phase: self.phase,
             action,
@@ -360,6 +362,12 @@ impl List {
             self.add(Caller::App, Action::OpenSent, "GET", &folder, "whether the app may look into Sent Items");
             let find = format!("{folder}/messages?$filter=internetMessageId eq '{{message-id}}'");
             self.add(Caller::App, Action::SeeSent, "GET", find, "see the test message in Sent Items");
+        }
+        if options.smtp {
+            self.token(options, "a token for SMTP");
+            let server = format!("smtp://{}", options.cloud.smtp);
+            let reason = "sign in to the mailbox by SMTP and leave again: whether Exchange has opened it to the app";
+            self.add(Caller::App, Action::CheckSmtp, "AUTH", server, reason);
         }
         self.strays();
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postkey_base::{EmailAddress, ServicePrincipalId};
 use postkey_graph::{Graph, GraphError};
-use postkey_identity::TokenSource;
+use postkey_identity::{TokenSource, claims::AccessClaims};
 use postkey_store::App;
 use postkey_transport::{
     Abilities, Composition, Envelope, Message, Preference, Stamp, compose,
     outcome::{Outcome, Proof as Receipt, TransportError},
     sending::{Transport, seen_in_sent},
+    smtp_route::SmtpRoute,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     abilities::{self, Found},
     automatic::{Patience, Wait},
-    connection::{AppConnection, Outside},
+    connection::{AppConnection, ConnectionError, Outside},
     error::SetupError,
     limits::{self, Limit, Probed},
     options::Reach,
@@ -93,8 +94,11 @@ impl Prover<'_> {
         self.until_allowed(&graph, &*tokens).await?;
         let (id, request_id, message_id) = self.send(&graph).await?;
         let seen_in_sent = self.seen(&graph, &message_id, id).await;
-        let found =
-            Found { graph_send: true, graph_read_write: self.read_write && seen_in_sent.is_some(), smtp: self.smtp };
+        let found = Found {
+            graph_send: true,
+            graph_read_write: self.read_write && seen_in_sent.is_some(),
+            smtp: self.smtp && self.smtp_lets_in().await?,
+        };
         let proof = Proof {
             at: self.outside.clock.now(),
             request_id,
@@ -103,10 +107,12 @@ impl Prover<'_> {
             seen_in_sent,
             found,
         };
-        let reach = match self.reach {
-            Reach::TenantWide => postkey_store::Reach::TenantWide,
+        let claims = tokens.token().await.ok().as_ref().and_then(AccessClaims::of).unwrap_or_default();
+        let reach = if claims.carries("Mail.Send") {
+            postkey_store::Reach::TenantWide
+        } else {
             // Allowed here says nothing about elsewhere: `sender limit` probes a mailbox that ought to be refused.
-            Reach::Limited => postkey_store::Reach::Unknown,
+            postkey_store::Reach::Unknown
         };
         let written = serde_json::to_value(&proof).expect("a proof holds nothing that JSON lacks");
         let store = &self.outside.store;
@@ -156,6 +162,35 @@ impl Prover<'_> {
         self.watcher
             .notice(Event::Done { what: "Exchange allows the app to send", detail: Some(self.mailbox.as_str()) });
         Ok(())
+    }
+
+    /// Signs in by SMTP and leaves again. Graph works already, so a refusal is only told, with who can mend it.
+    async fn smtp_lets_in(&self) -> Result<bool, SetupError> {
+        self.watcher.notice(Event::Begun { what: "sign in by SMTP" });
+        let app = self.connection;
+        let route =
+            SmtpRoute::new(app.network().clone(), &app.cloud, app.mail_tokens()).map_err(ConnectionError::Network)?;
+        let error = match route.check(self.mailbox).await {
+            Ok(_) => {
+                self.watcher.notice(Event::Done { what: "SMTP lets the app in", detail: Some(self.mailbox.as_str()) });
+                return Ok(true);
+            }
+            Err(error) => error,
+        };
+        self.watcher
+            .notice(Event::Warning(&format!("SMTP does not let the app in yet, mail goes by Graph alone: {error}")));
+        let App { client_id, service_principal: Some(principal), display_name, .. } = &app.app else {
+            return Ok(false);
+        };
+        if self.reach == Reach::TenantWide {
+            let lines = limits::smtp_commands(*client_id, *principal, display_name, self.mailbox);
+            self.watcher.notice(Event::Commands {
+                heading: "To open SMTP, an Exchange administrator runs, in Exchange Online PowerShell:",
+                lines: &lines,
+            });
+        }
+        self.watcher.notice(Event::Note("then `postkey sender test` looks again"));
+        Ok(false)
     }
 
     fn show_commands(&self) {

@@ -151,7 +151,9 @@ fn statement(call: &PlannedCall, values: ScriptValues<'_>) -> String {
                 )),
             )
         }
-        Action::Token | Action::Probe | Action::SendTest | Action::OpenSent | Action::SeeSent => String::new(),
+        Action::Token | Action::Probe | Action::SendTest | Action::OpenSent | Action::SeeSent | Action::CheckSmtp => {
+            String::new()
+        }
     }
 }
 

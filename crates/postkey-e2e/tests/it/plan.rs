@@ -32,6 +32,7 @@ impl Planned {
         let text = |name: &str| call[name].as_str().unwrap_or_default().to_owned();
         let target = text("target");
         let (host, path) = match target.strip_prefix("https://") {
+            None if target.starts_with("smtp://") => ("smtp", String::new()),
             Some(address) => ("login", format!("/{}", address.split_once('/').expect("it has a path").1)),
             None => ("graph", format!("/v1.0{target}")),
         };
