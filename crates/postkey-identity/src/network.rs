@@ -267,9 +267,9 @@ impl Diagnose for NetworkError {
                 )
             }
             Self::UnknownCa { host, .. } => format!(
-                "Something between this machine and {host} opens TLS with a CA of its own. Either exempt {host} from \
-                 inspection, or give that CA's certificate (PEM) to postkey as its extra CA file. \
-                 `openssl s_client -connect {host} -showcerts` shows who answers."
+                "A proxy or firewall that inspects TLS does so with a CA of its own: exempt {host} from inspection, or let \
+                 postkey trust that CA by its certificate in PEM (`ca_file` in postkey.toml, or POSTKEY_CA_FILE; --cloud-ca \
+                 for hosts of one's own). `openssl s_client -connect {host} -showcerts` shows who answers."
             ),
             Self::Tls { host, .. } => {
                 format!("Check the certificate and TLS version that {host} offers, and this machine's date.")

@@ -121,7 +121,9 @@ impl AppTokens {
                 }
                 Err(error) if error.concerns_credential() => {
                     candidate.refused_until.store(now.as_second() + REFUSAL_HOLDS_SECONDS, Ordering::Relaxed);
-                    first_refusal.get_or_insert(error.of_credential_ending(candidate.held.ends));
+                    // A date still to come was noted wrongly: Entra knows better.
+                    let ended = candidate.held.ends.filter(|ends| *ends <= now);
+                    first_refusal.get_or_insert(error.of_credential_ending(ended));
                 }
                 Err(error) => return Err(error),
             }

@@ -328,7 +328,7 @@ async fn a_ca_that_nobody_trusts_is_named_as_such() {
     let error = ask(&endpoint).await.unwrap_err();
     assert_eq!(error.code(), "network.unknown_ca", "{error:?}");
     assert!(!error.is_transient());
-    assert!(error.remedy().contains("extra CA file"), "{}", error.remedy());
+    assert!(error.remedy().contains("POSTKEY_CA_FILE"), "{}", error.remedy());
 
     // The same on a raw connection, as SMTP makes it.
     let config = network.tls_config(&cloud).unwrap();

@@ -293,7 +293,10 @@ impl Diagnose for ConnectionError {
             Self::NoSenders => {
                 "Make one with `postkey setup`, or with `postkey sender add` from values you were given.".into()
             }
-            Self::WhichSender(_) => "Name one with --sender.".into(),
+            Self::WhichSender(names) => {
+                let first = names.first().map_or("NAME", String::as_str);
+                format!("Name one: `postkey send --sender {first}`, or `postkey token {first}`.")
+            }
             Self::Incomplete { sender, .. } => {
                 format!(
                     "Give what is missing with `postkey sender add {sender}`; what is saved already need not be repeated."

@@ -4,6 +4,7 @@
 use postkey_base::{Diagnose, Diagnosis, Who};
 use postkey_graph::GraphError;
 use postkey_identity::{PortalPage, TokenError, TokenSource, claims::AccessClaims};
+use postkey_store::Reach;
 use postkey_transport::{
     TransportError,
     outcome::{SessionError, Unknown},
@@ -97,7 +98,7 @@ pub async fn explain(connection: &SenderConnection, command: &str, failure: &dyn
 fn credential_step(error: &TokenError, command: &str, name: &str) -> Option<String> {
     match error {
         TokenError::SecretExpired { .. } | TokenError::SecretWrong { .. } | TokenError::CredentialMissing(_) => {
-            Some(format!("Then: `{command} sender add {name} --secret-file FILE`."))
+            Some(format!("The command: `{command} sender add {name} --secret-file FILE`."))
         }
         TokenError::CertificateUnknown(_) | TokenError::CertificateUnusable(_) => {
             Some(format!("`{command} setup {name}` makes a new one and uploads it."))
@@ -112,8 +113,10 @@ async fn explain_denial(connection: &SenderConnection, command: &str, found: &mu
     let token = app.graph_tokens().token().await.ok();
     let Some(claims) = token.as_ref().and_then(AccessClaims::of) else { return };
     let said = found.why.take().map(|why| format!(" Exchange says: {why}")).unwrap_or_default();
+    let limited = connection.sender.reach == Reach::Limited;
     let (why, remedy, who) = denial(
         claims.carries("Mail.Send"),
+        limited,
         &Denied {
             command,
             name,
@@ -137,7 +140,7 @@ struct Denied<'a> {
 }
 
 /// Why, what to do, who.
-fn denial(carries_permission: bool, denied: &Denied<'_>) -> (&'static str, String, Who) {
+fn denial(carries_permission: bool, limited: bool, denied: &Denied<'_>) -> (&'static str, String, Who) {
     let Denied { command, name, mailbox, client, permissions } = denied;
     if carries_permission {
         // Exchange: New-ApplicationAccessPolicy limits even what Entra has granted.
@@ -146,6 +149,17 @@ fn denial(carries_permission: bool, denied: &Denied<'_>) -> (&'static str, Strin
             format!(
                 "In Exchange Online PowerShell: Test-ApplicationAccessPolicy -AppId {client} -Identity {mailbox} confirms it, \
                  Get-ApplicationAccessPolicy names the policy; add the mailbox to its group, or change the policy."
+            ),
+            Who::ExchangeAdministrator,
+        );
+    }
+    if limited {
+        return (
+            "The app is limited in Exchange to named mailboxes, and this one is not in the scope of its role any more.",
+            format!(
+                "In Exchange Online PowerShell: Test-ServicePrincipalAuthorization -Identity {client} -Resource {mailbox} shows it. \
+                 `{command} sender limit {name}` prints the commands that bring the mailbox into the scope; they take 30 minutes \
+                 to 2 hours to work."
             ),
             Who::ExchangeAdministrator,
         );
@@ -176,15 +190,22 @@ mod tests {
             client: "11111111-1111-4111-8111-111111111111",
             permissions: "https://entra.microsoft.com/#permissions",
         };
-        for (carries, who, parts) in [
-            (true, Who::ExchangeAdministrator, ["Test-ApplicationAccessPolicy -AppId 1111", "noreply@contoso.example"]),
+        for (carries, limited, who, parts) in [
             (
+                true,
+                false,
+                Who::ExchangeAdministrator,
+                ["Test-ApplicationAccessPolicy -AppId 1111", "noreply@contoso.example"],
+            ),
+            (false, true, Who::ExchangeAdministrator, ["Test-ServicePrincipalAuthorization", "sender limit reports"]),
+            (
+                false,
                 false,
                 Who::TenantAdministrator,
                 ["https://entra.microsoft.com/#permissions", "postkey --dir /srv sender limit reports"],
             ),
         ] {
-            let (_, remedy, whose) = denial(carries, &denied);
+            let (_, remedy, whose) = denial(carries, limited, &denied);
             assert_eq!(whose, who);
             assert!(parts.iter().all(|part| remedy.contains(part)), "{remedy}");
         }

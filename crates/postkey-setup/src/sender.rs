@@ -6,7 +6,8 @@ use postkey_base::{ClientId, ClientSecret, Diagnose, EmailAddress, TenantId, Who
 use postkey_graph::applications;
 use postkey_identity::{ClientCredential, Cloud, TenantRef, TokenEndpoint, TokenError};
 use postkey_store::{
-    App, LocalAppId, LocalCredentialId, Minted, NewCredential, NewMaterial, Origin, Sender, SenderValues, StoreError,
+    App, CredentialState, LocalAppId, LocalCredentialId, Material, Minted, NewCredential, NewMaterial, Opened, Origin,
+    Sender, SenderValues, Store, StoreError,
 };
 
 use crate::{
@@ -305,6 +306,10 @@ async fn try_secret(
         permissions: Vec::new(),
         created_at: outside.clock.now(),
     });
+    if let Some(known) = known_already(store, app.id, secret).await? {
+        store.record_learned(known, None, expires).await?;
+        return Ok(app.id);
+    }
     let id = LocalCredentialId::random();
     let new = NewCredential {
         id,
@@ -330,4 +335,23 @@ async fn try_secret(
         })
         .await?;
     Ok(app.id)
+}
+
+/// The same secret, pasted once more, is no second credential.
+async fn known_already(
+    store: &Store,
+    app: LocalAppId,
+    secret: &ClientSecret,
+) -> Result<Option<LocalCredentialId>, StoreError> {
+    for credential in store.credentials(app).await? {
+        let works = matches!(credential.state, CredentialState::Verified { .. });
+        if works
+            && matches!(credential.material, Material::Secret { .. })
+            && let Opened::Secret(known) = store.open_credential(credential.id).await?
+            && known.expose() == secret.expose()
+        {
+            return Ok(Some(credential.id));
+        }
+    }
+    Ok(None)
 }

@@ -286,6 +286,8 @@ pub(crate) async fn quick_check(connection: &mut AnyConnection, location: &Locat
         .fetch_one(connection)
         .await
         .map_err(|error| Dialect::Sqlite.classify(location, "store.quick_check", error))?;
+    // Several lines, of which one has to do.
+    let finding = finding.lines().collect::<Vec<_>>().join(" ");
     if finding == "ok" { Ok(()) } else { Err(StoreError::Damaged { location: location.clone(), finding }) }
 }
 

@@ -244,15 +244,16 @@ impl Diagnose for StoreError {
     fn remedy(&self) -> String {
         match self {
             Self::WrongKey { location, .. } => format!(
-                "Point the master key setting at the key that was made together with {location}, or restore it from where \
-                 it is kept. Without it the sealed secrets cannot be read by anyone."
+                "Name the key that was made together with {location} (`master_key_file` in postkey.toml, or \
+                 POSTKEY_MASTER_KEY_FILE), or restore it from where it is kept. Nothing was changed; without that key nobody can \
+                 read the sealed secrets."
             ),
             Self::MissingKey { version, .. } => format!(
                 "Add the line that begins with `{version}:` back to the master key, from where it is kept. Nothing was changed."
             ),
             Self::Key(error) => error.remedy(),
             Self::Damaged { location, .. } => format!(
-                "Stop every postkey that uses it, keep a copy of {location}, and restore the last backup with `postkey restore`."
+                "Stop every postkey that uses it, keep a copy of {location}, and put the last backup of the data folder in its place."
             ),
             Self::Foreign { location, .. } => {
                 format!("Give postkey a database of its own instead of {location}. Nothing was changed in this one.")
@@ -263,7 +264,8 @@ impl Diagnose for StoreError {
             }
             Self::DiskFull { location, .. } => {
                 format!(
-                    "Free some space where {location} lies (`df -h`), then try again. What was stored before is intact."
+                    "Free some space where {location} lies (`df -h`; a quota counts too: `quota`, `ulimit -f`), then try again. What \
+                     was stored before is intact."
                 )
             }
             Self::DiskFailed { location, .. } => format!(

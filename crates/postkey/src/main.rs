@@ -32,7 +32,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli)) {
+    let ended = runtime.block_on(async {
+        let ended = run(cli).await;
+        wiring::close().await;
+        ended
+    });
+    match ended {
         Ok(code) => code,
         Err(failure) => {
             output::failure(&failure.diagnosis);
@@ -51,8 +56,10 @@ fn start_log(verbose: u8) {
         // Other crates' own traces may show bodies of requests: never secrets of ours in a log.
         (None, _) => "info,postkey=trace,postkey_setup=trace,postkey_identity=trace,postkey_graph=trace,postkey_transport=trace,postkey_store=trace".into(),
     };
-    // h2, hyper and rustls at trace level write what goes over the wire.
-    let capped = format!("{filter},h2=info,hyper=info,hyper_util=info,rustls=info,reqwest=info,sqlx=info");
+    // h2, hyper and rustls at trace level write what goes over the wire. The verifier's errors are in our own failures.
+    let capped = format!(
+        "{filter},h2=info,hyper=info,hyper_util=info,rustls=info,reqwest=info,sqlx=info,rustls_platform_verifier=off"
+    );
     let filter = EnvFilter::try_new(capped).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

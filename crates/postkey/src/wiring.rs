@@ -1,5 +1,7 @@
 //! From settings to what commands work with.
 
+use std::{sync::OnceLock, time::Duration};
+
 use postkey_base::Clock;
 use postkey_identity::Network;
 use postkey_setup::connection::Outside;
@@ -10,7 +12,22 @@ use crate::{failure::Failure, settings::Settings};
 /// Opens the store and everything around it. Makes data folder and master key at the first start.
 pub(crate) async fn open(settings: &Settings) -> Result<Outside, Failure> {
     let store = Store::open_or_create(location(settings)?, key_source(settings), clock()).await?;
+    // A process opens one; of a second one, its drop would have to do.
+    let _ = OPENED.set(store.clone());
     Ok(Outside::new(store, network(settings)?, clock()))
+}
+
+/// The store of this process.
+static OPENED: OnceLock<Store> = OnceLock::new();
+/// Nobody waits longer for a program that has said everything; a store that is not closed is merely tidied at its next start.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Closes the store, whatever became of the command: a write-ahead log is left behind otherwise, and a copy of the database
+/// file alone would lack what stands in it.
+pub(crate) async fn close() {
+    if let Some(store) = OPENED.get() {
+        let _ = tokio::time::timeout(CLOSING, store.close()).await;
+    }
 }
 
 /// Where the database is.

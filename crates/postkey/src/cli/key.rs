@@ -67,7 +67,7 @@ impl Key {
                     );
                 } else {
                     output::line(format_args!(
-                        "{} version {} seals now; {} values were sealed anew",
+                        "{} version {} of the master key seals now; values sealed anew: {}",
                         styled(GOOD, "✓"),
                         rotated.version,
                         rotated.resealed

@@ -235,6 +235,10 @@ async fn list(outside: &Outside, json: bool) -> Result<(), Failure> {
         output::json(&all);
         return Ok(());
     }
+    if all.is_empty() {
+        output::note("There is no sender yet: `postkey setup` makes one, or `postkey sender add` from given values.");
+        return Ok(());
+    }
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|sender| {
@@ -360,7 +364,15 @@ async fn limit(outside: &Outside, name: &str, denied: Option<String>, json: bool
             Who::You,
         )
     })?;
-    let mailboxes = [connection.mailbox.clone()];
+    // One role with one scope for all the mailboxes that this app is used for.
+    let senders = outside.store.senders().await?.into_iter();
+    let others = senders.filter(|other| other.values.app == Some(app.id)).filter_map(|other| other.values.mailbox);
+    let mut mailboxes = vec![connection.mailbox.clone()];
+    for mailbox in others {
+        if !mailboxes.contains(&mailbox) {
+            mailboxes.push(mailbox);
+        }
+    }
     let granted = postkey_setup::abilities::granted(&connection).await;
     let lines = limits::commands(&Limit {
         client: app.client_id,
