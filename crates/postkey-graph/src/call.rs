@@ -228,7 +228,7 @@ impl<'a> Request<'a> {
         let started = Instant::now();
         let response = self.build(http, token, client_request_id, deadline)?.send().await;
         let response = response.map_err(|error| self.broken(client_request_id, deadline, error))?;
-        let reply = self.take(response, client_request_id, deadline).await;
+        let reply = self.take(response, token, client_request_id, deadline).await;
         if let (Some(mailbox), Some(rest)) = (&self.mailbox, rest_of(&reply)) {
             inner.pacer.rest(mailbox, rest, inner.waiting.now());
         }
@@ -279,6 +279,7 @@ impl<'a> Request<'a> {
     async fn take(
         &self,
         response: Response,
+        token: Option<&AccessToken>,
         client_request_id: CorrelationId,
         deadline: Duration,
     ) -> Result<Reply, GraphError> {
@@ -291,6 +292,10 @@ impl<'a> Request<'a> {
                 let body = Bytes::new();
                 return Ok(Reply { call: self.shape, status, headers, body, client_request_id, retry_after });
             }
+            // The address of an upload carries its authorization.
+            let of_address = if self.authorized { None } else { self.url.query() };
+            let secrets = token.map(AccessToken::expose).into_iter().chain(of_address);
+            let body = postkey_base::secret::without(&body, secrets);
             let answer = Answer::read(self.shape, status, &headers, &body, client_request_id, classify::is_known);
             return Err(classify::of_answer(answer, retry_after, claims_challenge(&headers)));
         }

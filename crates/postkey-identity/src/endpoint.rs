@@ -58,6 +58,16 @@ pub(crate) struct Form {
     pub(crate) nonce: Option<String>,
 }
 
+/// Fields whose values nobody else may learn.
+const SECRET_FIELDS: [&str; 6] =
+    ["client_secret", "client_assertion", "code", "code_verifier", "refresh_token", "device_code"];
+
+impl Form {
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter(|(name, _)| SECRET_FIELDS.contains(name)).map(|(_, value)| value.as_str())
+    }
+}
+
 impl TokenEndpoint {
     /// `http` comes from [`crate::Network::http_client`].
     pub fn new(http: reqwest::Client, cloud: Cloud, clock: Clock) -> Self {
@@ -145,8 +155,12 @@ impl TokenEndpoint {
     }
 
     async fn attempt(&self, form: &Form) -> Result<Answer, TokenError> {
-        let answer = self.send(form).await.map_err(TokenError::Network)?;
-        if answer.status == 200 { Ok(answer) } else { Err(judge(&answer, &form.context, form.presented)) }
+        let mut answer = self.send(form).await.map_err(TokenError::Network)?;
+        if answer.status == 200 {
+            return Ok(answer);
+        }
+        answer.body = postkey_base::secret::without(&answer.body, form.secrets());
+        Err(judge(&answer, &form.context, form.presented))
     }
 
     async fn send(&self, form: &Form) -> Result<Answer, NetworkError> {

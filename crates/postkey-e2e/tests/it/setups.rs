@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use postkey_emulator::faults::{Action, Fault};
@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::harness::{postkey, said};
 
 /// A whole setup takes less than a second; on two busy cores with lag, ten.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A tenant in this process.
 pub(crate) struct Tenant {
@@ -44,6 +44,11 @@ impl Tenant {
             ..EmulatorSettings::default()
         };
         Self { emulator: Emulator::start(settings).await.expect("the emulator starts"), folder }
+    }
+
+    /// A folder that lives as long as the tenant.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The options that lead any command here.
@@ -187,6 +192,11 @@ impl Setup<'_> {
         self
     }
 
+    /// The name of the sender it makes.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The folder that holds its data and keys.
     pub(crate) fn home(&self) -> &Path {
         &self.home
@@ -195,6 +205,8 @@ impl Setup<'_> {
     /// Any command of this installation.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::from(postkey(&["--dir"]));
+        // Nobody signs in at this machine.
+        command.env("BROWSER", "true");
         command.arg(&self.home).args(arguments).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -202,10 +214,16 @@ impl Setup<'_> {
     /// `postkey setup NAME …` by an app that may administer.
     pub(crate) fn command_of_setup(&self) -> Command {
         let sample = self.tenant.emulator.sample();
-        let mut command = self.command(&["setup", &self.name]);
-        command.args(["--tenant", &self.named, "--mailbox", &sample.sender]);
-        command.args(["--sign-in", "app", "--admin-client-id", &sample.admin_client_id.to_string()]);
+        let mut command = self.command_of_setup_by("app");
+        command.args(["--admin-client-id", &sample.admin_client_id.to_string()]);
         command.env("POSTKEY_ADMIN_CLIENT_SECRET", &sample.admin_client_secret);
+        command
+    }
+
+    /// The same by another way to sign in.
+    pub(crate) fn command_of_setup_by(&self, way: &str) -> Command {
+        let mut command = self.command(&["setup", &self.name, "--sign-in", way]);
+        command.args(["--tenant", &self.named, "--mailbox", &self.tenant.emulator.sample().sender]);
         command.args(self.tenant.hosts()).args(&self.options);
         command
     }
@@ -259,7 +277,7 @@ impl Setup<'_> {
 
 /// A process in the middle of a call.
 pub(crate) struct HeldUp<'a> {
-    pub(crate) process: Child,
+    process: Child,
     fault: u64,
     emulator: &'a Emulator,
 }
@@ -274,13 +292,16 @@ impl HeldUp<'_> {
         self.release();
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().expect("it has not been waited for")
+    }
+
     /// Lets the call go on, and waits for the end.
-    pub(crate) async fn goes_on(self) -> Output {
+    pub(crate) async fn goes_on(mut self) -> ExitStatus {
         self.release();
-        tokio::time::timeout(PATIENCE, self.process.wait_with_output())
-            .await
-            .expect("it ends")
-            .expect("it can be waited for")
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("it ends in time").expect("it can be waited for")
     }
 
     fn release(&self) {
