@@ -2,6 +2,13 @@
 //! the program and brings the clients; without it the tests that need them fail and say so.
 
 mod clients;
+mod crash;
+mod failures;
 mod harness;
+mod machine;
 mod messages;
 mod mime;
+mod plan;
+mod sender_stages;
+mod setups;
+mod story;
