@@ -60,7 +60,8 @@ impl FromStr for EmailAddress {
         if local.len() > 64 || domain.len() > 255 {
             return Err(AddressError::Length(text.to_owned()));
         }
-        let labels_hold = domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
+        let labels_hold =
+            domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
         if local.is_empty() || local.contains('@') || !labels_hold {
             return Err(shape());
         }

@@ -108,7 +108,9 @@ fn parse_guid(text: &str) -> Result<Uuid, NotAGuid> {
     match Uuid::try_parse(trimmed) {
         Ok(id) if shaped => Ok(id),
         // A secret pasted into an id field must not come back in the message.
-        _ => Err(NotAGuid { text: if trimmed.len() > 8 { format!("{}…", first(trimmed, 4)) } else { trimmed.to_owned() } }),
+        _ => Err(NotAGuid {
+            text: if trimmed.len() > 8 { format!("{}…", first(trimmed, 4)) } else { trimmed.to_owned() },
+        }),
     }
 }
 
