@@ -16,9 +16,9 @@ use postkey_setup::{
     limits::{self, Limit, Probed},
     manual::{self, Walk},
     options::Reach,
-    pasted,
+    pasted::{self, PasteError},
     proof::{Proof, Prover},
-    sender::{self as senders, Given, Pasted},
+    sender::{self as senders, Given, Pasted, SenderError},
 };
 use postkey_store::{Missing, Sender as Saved, Stage};
 use serde_json::json;
@@ -480,7 +480,8 @@ pub(crate) async fn manual(
     let mut given = Given { mailbox, ..Given::default() };
     let steps = walk.steps();
     let mut client = None;
-    for (number, step) in steps.iter().enumerate() {
+    let mut number = 0;
+    while let Some(step) = steps.get(number) {
         output::note(format_args!(
             "\n{} {}",
             styled(FAINT, format_args!("{}/{}", number + 1, steps.len())),
@@ -494,35 +495,57 @@ pub(crate) async fn manual(
         }
         let Some(value) = step.asks else {
             pause()?;
+            number += 1;
             continue;
         };
-        loop {
+        let next = loop {
             let typed = ask_value(value, given.mailbox.as_deref())?;
-            match walk.take(value, typed, &mut given) {
-                Ok(()) => {}
-                Err(error) => {
-                    tell(&error);
-                    continue;
+            if let Err(error) = walk.take(value, typed, &mut given) {
+                tell(&error);
+                if error == PasteError::SameIds {
+                    break of_client_id(steps);
                 }
-            }
-            if value == manual::Value::ClientId {
-                client = given.client_id.as_deref().and_then(|text| pasted::client_id(text).ok());
+                continue;
             }
             // Saved and checked as far as it goes; a refused secret is asked for again.
-            match senders::add(&outside, name, &cloud, given.clone()).await {
+            let mut saved = senders::add(&outside, name, &cloud, given.clone()).await;
+            if let Err(SenderError::Paste(PasteError::Swapped { client, tenant })) = &saved {
+                output::note(format_args!(
+                    "  {} the two ids were typed into each other's place: {client} is the tenant. They are taken the right way round",
+                    styled(WARN, "!")
+                ));
+                (given.client_id, given.tenant) = (Some(tenant.to_string()), Some(client.to_string()));
+                saved = senders::add(&outside, name, &cloud, given.clone()).await;
+            }
+            client = given.client_id.as_deref().and_then(|text| pasted::client_id(text).ok());
+            match saved {
                 Ok(saved) => {
-                    output::note(format_args!("  {} {}", styled(GOOD, "✓"), stage(&saved.stage)));
-                    break;
+                    output::note(format_args!("  {} {}", styled(GOOD, "✓"), so_far(&saved.stage)));
+                    break number + 1;
                 }
                 Err(error) => {
                     tell(&error);
                     walk.forget(value, &mut given);
                 }
             }
-        }
+        };
+        number = next;
     }
     let to = test_to;
     test(settings, &outside, name, to, false).await
+}
+
+/// Which of two equal ids is the wrong one, nobody can tell: both are asked for again.
+fn of_client_id(steps: &[manual::PortalStep]) -> usize {
+    steps.iter().position(|step| step.asks == Some(manual::Value::ClientId)).unwrap_or(0)
+}
+
+/// How far the walk has come.
+fn so_far(reached: &Stage) -> String {
+    match reached {
+        Stage::Incomplete { missing } => format!("taken; still to come: {}", in_words(missing)),
+        Stage::Ready | Stage::Verified { .. } => "all is there".into(),
+    }
 }
 
 fn tell(error: &dyn postkey_base::Diagnose) {
@@ -534,7 +557,8 @@ fn tell(error: &dyn postkey_base::Diagnose) {
 fn no_terminal(cause: impl std::fmt::Display) -> Failure {
     Failure::usage(
         format!("--manual needs answers and found none: {cause}"),
-        "Run it on a terminal, or feed one answer a line; or give the values with `postkey sender add`.",
+        "Run it on a terminal, or feed one answer a line; or give the values with `postkey sender add`. What was taken so far is \
+         saved.",
     )
 }
 

@@ -68,9 +68,12 @@ pub(crate) struct Setup {
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// Give up waiting for an Exchange administrator after so many minutes
-    #[arg(long, value_name = "MINUTES", default_value_t = 120)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 120, value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT))]
     wait: u64,
 }
+
+/// A week, in minutes: whoever needs longer runs the command again.
+const LONGEST_WAIT: u64 = 7 * 24 * 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
@@ -125,7 +128,9 @@ impl Setup {
                 if let Some(text) = left_behind {
                     output::note(format_args!("\n{}", styled(FAINT, text)));
                 }
-                return Err(error.into());
+                let mut failure = Failure::from(error);
+                failure.diagnosis.evidence.insert(0, ("mailbox".into(), options.mailbox.to_string()));
+                return Err(failure);
             }
         };
         if json {
