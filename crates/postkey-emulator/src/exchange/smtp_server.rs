@@ -19,7 +19,7 @@ use super::{
 use crate::{
     faults::{Action, Fault, FaultKey},
     journal::Call,
-    server::Shared,
+    server::{Shared, hang},
 };
 
 /// Open connections to this port; more wait in the listener's queue.
@@ -128,7 +128,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
             Ask::Close => return None,
             Ask::Authenticate { user, token } => {
                 let call = Began::new(guard, "AUTH");
-                let spoilt = call.spoilt(guard).await?;
+                let spoilt = call.spoilt(guard, stream, session).await?;
                 let judged = match spoilt {
                     Some(reply) => Err(reply),
                     None => submission::authenticate(&mut guard.shared.world(), HOST, &user, &token),
@@ -152,7 +152,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                 if call.after_effect() {
                     submitted = envelope.take().map(&submit);
                 }
-                let spoilt = call.spoilt(guard).await?;
+                let spoilt = call.spoilt(guard, stream, session).await?;
                 if spoilt.is_none()
                     && let Some(envelope) = envelope
                 {
@@ -198,18 +198,42 @@ impl Began {
     }
 
     /// The reply that a fault gives instead of the right one; None outside = the connection is cut.
-    async fn spoilt(&self, guard: &Guard<'_>) -> Option<Option<String>> {
-        match self.fault.as_ref().map(|fault| &fault.action) {
-            None => Some(None),
-            Some(Action::Status { status, message, .. }) => Some(Some(match message {
+    async fn spoilt<S: AsyncRead + Unpin>(
+        &self,
+        guard: &Guard<'_>,
+        stream: &mut S,
+        session: &mut Session,
+    ) -> Option<Option<String>> {
+        let Some(fault) = &self.fault else { return Some(None) };
+        match &fault.action {
+            Action::Status { status, message, .. } => Some(Some(match message {
                 Some(message) => format!("{status} {message}"),
                 None => submission::fault_reply(*status),
             })),
-            Some(Action::Delay { ms }) => {
+            Action::Delay { ms } => {
                 tokio::time::sleep(Duration::from_millis((*ms).min(LONGEST_DELAY_MS))).await;
                 Some(None)
             }
-            Some(Action::Drop | Action::Truncate | Action::Hang) => {
+            Action::Hang => {
+                let mut held = std::pin::pin!(hang(guard.shared, fault.id));
+                let mut buffer = vec![0; READ_BYTES];
+                let mut ahead = 0;
+                loop {
+                    // Dropping the read loses nothing: what was not read stays in the stream.
+                    let read = tokio::select! {
+                        () = &mut held => return Some(None),
+                        read = stream.read(&mut buffer) => read.unwrap_or(0),
+                    };
+                    ahead += read;
+                    // The client is gone, or talks more than one that waits for an answer would.
+                    if read == 0 || ahead > READ_BYTES {
+                        self.ended(guard, "");
+                        return None;
+                    }
+                    session.feed(&buffer[..read]);
+                }
+            }
+            Action::Drop | Action::Truncate => {
                 self.ended(guard, "");
                 None
             }

@@ -389,7 +389,7 @@ async fn spoil(
 }
 
 /// Waits until a fault is taken out of force, the client goes away or the emulator stops.
-async fn hang(shared: &Shared, fault: u64) {
+pub(crate) async fn hang(shared: &Shared, fault: u64) {
     struct Counted<'a>(&'a Shared);
     impl Drop for Counted<'_> {
         fn drop(&mut self) {
