@@ -126,6 +126,9 @@ fn a_permission_that_nobody_consented_to_is_named_with_the_button_to_press() {
     add_reports(&mut story, &client, &secret);
     story.run(&send(&[]));
     story.run_doctor(&[], &["reports"]);
+    story.note("The app may read the directory besides: then doctor can tell.");
+    story.manage(&format!("/applications/{client}"), &json!({ "add_permission": "Application.Read.All" }));
+    story.run_doctor(&[], &["reports"]);
     story.shows("no_consent");
 }
 

@@ -10,5 +10,6 @@ mod messages;
 mod mime;
 mod plan;
 mod sender_stages;
+mod setup_by_hand;
 mod setups;
 mod story;

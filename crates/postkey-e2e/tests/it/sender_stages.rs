@@ -94,8 +94,9 @@ fn a_replacement_that_fails_leaves_the_secret_in_use_alone() {
     let other = story.secret_file(&story.variable("ADMIN_CLIENT_SECRET"));
     story.run(&["sender", "add", "mail", "--secret-file", &other]);
     story.note("The login host is down just then.");
-    story.fault("token", 1, &json!({ "kind": "status", "status": 503 }));
+    story.fault("token", 9, &json!({ "kind": "status", "status": 503 }));
     story.run(&["sender", "add", "mail", "--secret-file", &other]);
+    story.remove("/faults", &json!(null));
     story.note("The one in use still works.");
     story.run(&[&["send"][..], &HELLO].concat());
     story.run(&["credential", "list"]);

@@ -241,12 +241,21 @@ impl Story {
         told.replace(&*self.home.path().to_string_lossy(), "[home]")
     }
 
-    /// A request to the emulator's management API.
+    /// A change by the emulator's management API.
     pub(crate) fn manage(&self, path: &str, body: &Value) -> Value {
+        self.ask_management(reqwest::Method::POST, path, body)
+    }
+
+    /// The removal of something by it.
+    pub(crate) fn remove(&self, path: &str, body: &Value) {
+        self.ask_management(reqwest::Method::DELETE, path, body);
+    }
+
+    fn ask_management(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
         let address = format!("{}{path}", self.tenant.variable("EMULATOR_MANAGEMENT"));
         self.runtime.block_on(async {
             let http = reqwest::Client::builder().no_proxy().build().expect("a client can be made");
-            let answer = http.post(address).json(body).send().await.expect("the emulator answers");
+            let answer = http.request(method, address).json(body).send().await.expect("the emulator answers");
             let status = answer.status();
             let text = answer.text().await.expect("with a body");
             assert!(status.is_success(), "{path} {body}: {status} {text}");
