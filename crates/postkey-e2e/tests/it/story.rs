@@ -339,5 +339,9 @@ const MASKS: &[(&str, &str)] = &[
     (r"until \d\d:\d\d UTC", "until [time]"),
     (r"sent at \d\d:\d\d:\d\d UTC", "sent at [time]"),
     (r"days_left: \d+", "days_left: [number]"),
+    (r"\d+ days left", "[number] days left"),
+    (r"secret \S{3}…", "secret [3 of it]…"),
+    // A boundary's length is random.
+    (r"\b5,?74\d,?\d{3} bytes", "[5.74 million] bytes"),
     (r"free: [\d.]+ [kMGT]B", "free: [size]"),
 ];
