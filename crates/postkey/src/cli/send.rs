@@ -116,7 +116,7 @@ impl Send {
                 break None;
             }
             output::note(format_args!(
-                "{} Graph is not available; next try in {} s",
+                "{} Graph is not available; in {} s the message is looked for in Sent Items, and sent again if it is not there",
                 styled(WARN, "later:"),
                 wait.as_secs().max(1)
             ));
