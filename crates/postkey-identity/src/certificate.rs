@@ -13,6 +13,10 @@ use postkey_base::{Diagnose, PrivateKeyDer, Who};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use sha2::Digest;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
+
+/// A leaf, its issuers up to the root, and what else people put into such a file.
+const LONGEST_CHAIN: usize = 10;
 
 /// How large the RSA key of a new certificate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +53,9 @@ pub enum CertificateError {
     /// Not an RSA key.
     #[error("the private key cannot be used: {0}")]
     Key(String),
+    /// Behind a passphrase.
+    #[error("the private key is encrypted with a passphrase")]
+    Encrypted,
     /// Two halves of different pairs.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
@@ -104,16 +111,23 @@ impl Certificate {
         Ok(Self(Arc::new(Parts { der, key, pair, subject, not_before, not_after })))
     }
 
-    /// The first certificate and the first private key (PKCS #8 or PKCS #1) of a PEM text.
+    /// The first private key (PKCS #8 or PKCS #1) of a PEM text and the certificate that belongs to it, wherever in a chain.
     ///
     /// # Errors
     /// When one is missing or they are not a pair that can sign.
     pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
         use rustls_pki_types::PrivateKeyDer as AnyKey;
 
-        let der =
-            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| CertificateError::Missing("CERTIFICATE"))?;
-        let key = AnyKey::from_pem_slice(pem.as_bytes()).map_err(|_| CertificateError::Missing("PRIVATE KEY"))?;
+        let chain: Vec<_> =
+            CertificateDer::pem_slice_iter(pem.as_bytes()).take(LONGEST_CHAIN).filter_map(Result::ok).collect();
+        let first = chain.first().ok_or(CertificateError::Missing("CERTIFICATE"))?;
+        // OpenSSL's older form is a header inside the section, which no reader of PEM takes; PKCS #8's is a kind of its own.
+        let locked = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"].iter().any(|mark| pem.contains(mark));
+        let key = match AnyKey::from_pem_slice(pem.as_bytes()) {
+            Ok(key) => key,
+            Err(_) if locked => return Err(CertificateError::Encrypted),
+            Err(_) => return Err(CertificateError::Missing("PRIVATE KEY")),
+        };
         let unusable = |problem: &str| CertificateError::Key(problem.to_owned());
         let key = match key {
             AnyKey::Pkcs8(key) => PrivateKeyDer::new(key.secret_pkcs8_der().to_vec()),
@@ -124,7 +138,10 @@ impl Certificate {
             }
             _ => return Err(unusable("it is not an RSA key")),
         };
-        Self::from_parts(der.as_ref().to_vec(), key)
+        let paired = Self::from_parts(first.as_ref().to_vec(), key.clone());
+        let Err(CertificateError::Mismatch) = paired else { return paired };
+        let later = chain.iter().skip(1).find_map(|other| Self::from_parts(other.as_ref().to_vec(), key.clone()).ok());
+        later.ok_or(CertificateError::Mismatch)
     }
 
     /// What is uploaded: the certificate without its key.
@@ -154,14 +171,12 @@ impl Certificate {
 
     /// The public half in PEM, for the portal's *Upload certificate*.
     pub fn public_pem(&self) -> String {
-        let base64 = STANDARD.encode(&self.0.der);
-        let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-        for line in base64.as_bytes().chunks(64) {
-            pem.extend(line.iter().map(|&byte| char::from(byte)));
-            pem.push('\n');
-        }
-        pem.push_str("-----END CERTIFICATE-----\n");
-        pem
+        String::clone(&pem("CERTIFICATE", &self.0.der))
+    }
+
+    /// The private half in PEM (PKCS #8), for a file that nobody else may read. Every call of this method is a place to audit.
+    pub fn private_pem(&self) -> Zeroizing<String> {
+        pem("PRIVATE KEY", self.0.key.expose())
     }
 
     /// Subject, as `CN=postkey`.
@@ -221,6 +236,24 @@ fn generate(
     Certificate::from_parts(certificate.der().to_vec(), PrivateKeyDer::new(key.serialized_der().to_vec()))
 }
 
+/// RFC 7468: 64 characters a line.
+fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let base64 = Zeroizing::new(STANDARD.encode(der));
+    // Room for all of it at once: a string that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(base64.len() + base64.len() / 64 + 2 * label.len() + 64));
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    for line in base64.as_bytes().chunks(64) {
+        text.extend(line.iter().map(|&byte| char::from(byte)));
+        text.push('\n');
+    }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    text
+}
+
 fn pkcs8(pair: &RsaKeyPair) -> Option<PrivateKeyDer> {
     let der: Pkcs8V1Der<'_> = pair.as_der().ok()?;
     Some(PrivateKeyDer::new(der.as_ref().to_vec()))
@@ -238,6 +271,7 @@ impl Diagnose for CertificateError {
             Self::Missing(_) => "identity.certificate_incomplete",
             Self::Certificate(_) => "identity.certificate_unreadable",
             Self::Key(_) => "identity.certificate_key_unusable",
+            Self::Encrypted => "identity.certificate_key_encrypted",
             Self::Mismatch => "identity.certificate_key_mismatch",
             Self::Making(_) => "identity.certificate_not_made",
         }
@@ -250,6 +284,11 @@ impl Diagnose for CertificateError {
             }
             Self::Key(_) => {
                 "Give an RSA key without a passphrase, in PKCS #8: `openssl pkey -in key.pem -out key.pkcs8.pem` writes one."
+                    .to_owned()
+            }
+            Self::Encrypted => {
+                "Take the passphrase off: `openssl pkey -in key.pem -out key.clear.pem` asks for it once. postkey seals the key when \
+                 it keeps it; delete the clear file afterwards."
                     .to_owned()
             }
             Self::Mismatch => "Put the key that belongs to this certificate beside it.".to_owned(),
@@ -287,16 +326,24 @@ mod tests {
     #[tokio::test]
     async fn a_pem_needs_both_halves_of_one_pair() {
         let (made, other) = tokio::join!(made(), made());
-        let key = format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            STANDARD.encode(made.key().expose())
-        );
+        let key = made.private_pem().to_string();
+        let chain = format!("{key}{}{}", other.public_pem(), made.public_pem());
+        assert_eq!(Certificate::from_pem(&chain).unwrap().der(), made.der());
         let read = Certificate::from_pem(&format!("{key}{}", made.public_pem())).unwrap();
         assert_eq!(read.der(), made.der());
         for (pem, want) in [
             (made.public_pem(), CertificateError::Missing("PRIVATE KEY")),
             (key.clone(), CertificateError::Missing("CERTIFICATE")),
             (format!("{key}{}", other.public_pem()), CertificateError::Mismatch),
+            (
+                format!("{}{}", made.public_pem(), key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY")),
+                CertificateError::Encrypted,
+            ),
+            (
+                made.public_pem()
+                    + "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+                CertificateError::Encrypted,
+            ),
         ] {
             assert_eq!(Certificate::from_pem(&pem).unwrap_err(), want);
         }

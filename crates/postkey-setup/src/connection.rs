@@ -60,10 +60,11 @@ impl Outside {
     pub async fn app(&self, app: &App, cloud: &Cloud) -> Result<AppConnection, ConnectionError> {
         let mut held = Vec::new();
         for credential in self.store.credentials(app.id).await? {
-            if matches!(credential.state, CredentialState::Verified { .. }) {
+            if let CredentialState::Verified { at } = credential.state {
                 held.push(HeldCredential {
                     id: credential.key_id.unwrap_or_else(|| KeyId::new(credential.id.uuid())),
-                    starts: credential.starts_at,
+                    // The one that came last is the one in use, also beside a certificate that is younger than its coming.
+                    starts: credential.starts_at.max(Some(at)),
                     ends: credential.ends_at,
                     credential: self.open(&credential).await?,
                 });

@@ -4,7 +4,7 @@
 use postkey_base::{Diagnose, Diagnosis, Who};
 use postkey_graph::GraphError;
 use postkey_identity::{PortalPage, TokenError, TokenSource, claims::AccessClaims};
-use postkey_store::Reach;
+use postkey_store::{Origin, Reach};
 use postkey_transport::{
     TransportError,
     outcome::{SessionError, Unknown},
@@ -83,7 +83,8 @@ impl Bottom for SetupError {
 pub async fn explain(connection: &SenderConnection, command: &str, failure: &dyn Bottom) -> Diagnosis {
     let mut found = failure.diagnosis();
     let name = &connection.sender.values.name;
-    if let Some(step) = failure.token_error().and_then(|error| credential_step(error, command, name)) {
+    let origin = connection.app.app.origin;
+    if let Some(step) = failure.token_error().and_then(|error| credential_step(error, origin, command, name)) {
         found.remedy = format!("{} {step}", found.remedy);
     }
     if failure.sending_denied() {
@@ -95,10 +96,14 @@ pub async fn explain(connection: &SenderConnection, command: &str, failure: &dyn
 }
 
 /// How a new credential gets to postkey.
-fn credential_step(error: &TokenError, command: &str, name: &str) -> Option<String> {
+fn credential_step(error: &TokenError, origin: Origin, command: &str, name: &str) -> Option<String> {
     match error {
         TokenError::SecretExpired { .. } | TokenError::SecretWrong { .. } | TokenError::CredentialMissing(_) => {
             Some(format!("The command: `{command} sender add {name} --secret-file FILE`."))
+        }
+        // An app that somebody else registered is theirs to change.
+        TokenError::CertificateUnknown(_) | TokenError::CertificateUnusable(_) if origin == Origin::Given => {
+            Some(format!("The command for a new one: `{command} sender add {name} --certificate FILE`."))
         }
         TokenError::CertificateUnknown(_) | TokenError::CertificateUnusable(_) => {
             Some(format!("`{command} setup {name}` makes a new one and uploads it."))

@@ -10,6 +10,7 @@ mod credential;
 pub mod doctor;
 pub mod error;
 pub mod explain;
+pub mod given;
 pub mod limits;
 pub mod manual;
 pub mod options;

@@ -7,8 +7,9 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
+    given::{GivenCredential, Pasted},
     pasted::{self, Field, PasteError},
-    sender::{Given, Pasted},
+    sender::Given,
 };
 
 /// A value the portal shows and postkey needs.
@@ -121,7 +122,7 @@ impl<'a> Walk<'a> {
             }
             Value::Secret => {
                 pasted::secret(text)?;
-                given.secret = Some(Pasted::new(text.to_owned()));
+                given.credential = Some(GivenCredential::Secret(Pasted::new(text.to_owned())));
             }
             Value::Expires if text.is_empty() => {}
             Value::Expires => given.expires = Some(day(text).ok_or(PasteError::NotADate)?),
@@ -137,7 +138,7 @@ impl<'a> Walk<'a> {
         match value {
             Value::ClientId => given.client_id = None,
             Value::Tenant => given.tenant = None,
-            Value::Secret => given.secret = None,
+            Value::Secret => given.credential = None,
             Value::Expires => given.expires = None,
             Value::Mailbox => given.mailbox = None,
         }

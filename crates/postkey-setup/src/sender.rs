@@ -1,17 +1,19 @@
-//! A sender from values somebody was given: OAuth Client ID, Tenant ID, Email Address, Secret Key, in any order and over
-//! any number of sittings. A secret is kept only once it has produced a token; until then the one in use stays.
+//! A sender from values somebody was given: OAuth Client ID, Tenant ID, Email Address and a credential (mostly the Secret Key),
+//! in any order and over any number of sittings. A credential is kept only once it has produced a token; until then the one
+//! in use stays.
 
 use jiff::Timestamp;
 use postkey_base::{ClientId, ClientSecret, Diagnose, EmailAddress, TenantId, Who};
 use postkey_graph::applications;
-use postkey_identity::{ClientCredential, Cloud, TenantRef, TokenEndpoint, TokenError};
+use postkey_identity::{Cloud, PortalPage, TenantRef, TokenEndpoint, TokenError};
 use postkey_store::{
-    App, CredentialState, LocalAppId, LocalCredentialId, Material, Minted, NewCredential, NewMaterial, Opened, Origin,
-    Sender, SenderValues, Store, StoreError,
+    App, CredentialState, LocalAppId, LocalCredentialId, Minted, NewCredential, Opened, Origin, Sender, SenderValues,
+    Store, StoreError,
 };
 
 use crate::{
     connection::{ConnectionError, Outside},
+    given::{GivenCredential, GivenError, Kind, Offered},
     pasted::{self, Field, PasteError},
 };
 
@@ -24,30 +26,14 @@ pub struct Given {
     pub tenant: Option<String>,
     /// *Email Address*.
     pub mailbox: Option<String>,
-    /// *Secret Key*.
-    pub secret: Option<Pasted>,
-    /// When the secret ends, as the portal said: it cannot be read off the secret.
+    /// *Secret Key*, or what stands in its place.
+    pub credential: Option<GivenCredential>,
+    /// When the secret ends, as the portal said: it cannot be read off the secret. A certificate's is.
     pub expires: Option<Timestamp>,
 }
 
-/// A pasted secret, unchecked, and as unprintable as a checked one.
-#[derive(Clone)]
-pub struct Pasted(ClientSecret);
-
-impl Pasted {
-    /// Takes the text over.
-    pub fn new(text: String) -> Self {
-        Self(ClientSecret::new(text))
-    }
-}
-
-impl std::fmt::Debug for Pasted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pasted(..)")
-    }
-}
-
-/// Why a sender could not be saved as given. Whatever was right before the mistake is saved, except a secret.
+/// Why a sender could not be saved as given. Whatever was right before the mistake is saved, except a
+/// credential.
 #[derive(Debug, thiserror::Error)]
 pub enum SenderError {
     /// A value that cannot be what its field asks for.
@@ -56,15 +42,25 @@ pub enum SenderError {
     /// Not a mailbox.
     #[error(transparent)]
     Mailbox(postkey_base::address::AddressError),
+    /// A credential that cannot be right.
+    #[error(transparent)]
+    Given(#[from] GivenError),
     /// Entra gave no token for it.
-    #[error("the secret was not saved: Entra gives no token for it")]
-    SecretRefused {
-        /// Whether another secret is in use and stays so.
+    #[error("the {} was not saved: {}", .kind.word(), not_accepted(.cause))]
+    Refused {
+        /// What was given.
+        kind: Kind,
+        /// What of it a person compares with the portal.
+        facts: Vec<(&'static str, String)>,
+        /// Whether another credential is in use and stays so.
         another_stays: bool,
         /// What Entra said.
         #[source]
         cause: Box<TokenError>,
     },
+    /// Only a secret is kept for later.
+    #[error("the {} was not saved: it can be tried only once client id and tenant are known", .0.word())]
+    TooEarly(Kind),
     /// The tenant cannot be found, or not asked about.
     #[error(transparent)]
     Tenant(Box<TokenError>),
@@ -86,9 +82,10 @@ impl SenderError {
     fn inner(&self) -> Option<&dyn Diagnose> {
         match self {
             Self::Paste(cause) => Some(cause),
-            Self::SecretRefused { cause, .. } | Self::Tenant(cause) => Some(&**cause),
+            Self::Given(cause) => Some(cause),
+            Self::Refused { cause, .. } | Self::Tenant(cause) => Some(&**cause),
             Self::Connection(cause) => Some(cause),
-            Self::Mailbox(_) | Self::Ended(_) => None,
+            Self::Mailbox(_) | Self::Ended(_) | Self::TooEarly(_) => None,
         }
     }
 }
@@ -98,6 +95,7 @@ impl Diagnose for SenderError {
         match self {
             Self::Mailbox(_) => "setup.mailbox_malformed",
             Self::Ended(_) => "setup.secret_ended",
+            Self::TooEarly(_) => "setup.credential_too_early",
             _ => self.inner().map_or("setup.sender", Diagnose::code),
         }
     }
@@ -105,7 +103,8 @@ impl Diagnose for SenderError {
     fn why(&self) -> Option<String> {
         match self {
             // Entra's own sentence behind ours: the catalogue's would say ours again.
-            Self::SecretRefused { cause, .. } => Some(match cause.refusal() {
+            Self::Refused { cause, .. } if matches!(**cause, TokenError::Credential(_)) => cause.why(),
+            Self::Refused { cause, .. } => Some(match cause.refusal() {
                 Some(refusal) => format!("{cause}: {refusal}"),
                 None => cause.why().map_or_else(|| cause.to_string(), |why| format!("{cause}: {why}")),
             }),
@@ -119,8 +118,14 @@ impl Diagnose for SenderError {
             Self::Ended(_) => {
                 "Give the end date that the portal shows beside this secret, or make a new secret.".into()
             }
-            Self::SecretRefused { another_stays: true, cause } => {
-                format!("{} The secret in use was not touched.", cause.remedy())
+            Self::TooEarly(_) => "Give --client-id and --tenant together with it, or before.".into(),
+            Self::Refused { kind, another_stays, cause, .. } => {
+                let step = if *kind == Kind::Federated { federated_step(cause) } else { cause.remedy() };
+                match (another_stays, kind) {
+                    (false, _) => step,
+                    (true, Kind::Secret) => format!("{step} The secret in use was not touched."),
+                    (true, _) => format!("{step} The credential in use was not touched."),
+                }
             }
             _ => self.inner().map(Diagnose::remedy).unwrap_or_default(),
         }
@@ -131,11 +136,45 @@ impl Diagnose for SenderError {
     }
 
     fn evidence(&self) -> Vec<(&'static str, String)> {
-        self.inner().map(Diagnose::evidence).unwrap_or_default()
+        let mut evidence = self.inner().map(Diagnose::evidence).unwrap_or_default();
+        if let Self::Refused { facts, .. } = self {
+            evidence.splice(0..0, facts.iter().cloned());
+        }
+        evidence
     }
 }
 
-/// Saves what was given under `name` and tries the secret as soon as app and tenant are known.
+/// Whether Entra said no, or could not even be asked.
+fn not_accepted(cause: &TokenError) -> &'static str {
+    match cause {
+        TokenError::Credential(_) => "it cannot be presented",
+        _ => "Entra gives no token for it",
+    }
+}
+
+/// What the refusal of another issuer's assertion asks for: its remedies for our own do not fit.
+fn federated_step(cause: &TokenError) -> String {
+    match (cause, cause.refusal()) {
+        (TokenError::AssertionTime { .. }, _) => {
+            "Let the issuer write a new token: this one is outside its valid time, or this machine's clock is off \
+             (`timedatectl` shows it)."
+                .into()
+        }
+        (TokenError::CredentialRefused(_) | TokenError::CertificateUnknown(_), Some(refusal)) => {
+            let context = &refusal.context;
+            let page = PortalPage::Credentials(context.client);
+            format!(
+                "Compare issuer, subject and audience with the federated credential under {} ({}), tab Federated credentials: \
+                 each must be the same, upper and lower case included.",
+                page.path(),
+                page.link(&context.cloud)
+            )
+        }
+        _ => cause.remedy(),
+    }
+}
+
+/// Saves what was given under `name` and tries the credential as soon as app and tenant are known.
 ///
 /// # Errors
 /// The first value that does not hold.
@@ -144,7 +183,8 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
     let known = store.sender(name).await?;
     let mut values = known.map_or_else(|| SenderValues::named(name), |sender| sender.values);
     // Shapes first: nothing is asked of anybody for a value that cannot be right.
-    let secret = given.secret.as_ref().map(|pasted| pasted::secret(pasted.0.expose())).transpose()?;
+    let now = outside.clock.now();
+    let offered = given.credential.as_ref().map(|credential| credential.checked(now)).transpose()?;
     let client = given.client_id.as_deref().map(pasted::client_id).transpose()?.or(values.client_id);
     let tenant = given.tenant.as_deref().map(pasted::tenant).transpose()?;
     let tenant = tenant.or_else(|| values.tenant.map(TenantRef::from));
@@ -154,8 +194,7 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
         }
         values.mailbox = Some(address.parse::<EmailAddress>().map_err(SenderError::Mailbox)?);
     }
-    let today = outside.clock.now();
-    if let Some(expires) = given.expires.filter(|expires| *expires <= today) {
+    if let Some(expires) = given.expires.filter(|expires| *expires <= now) {
         return Err(SenderError::Ended(expires.to_zoned_datetime(jiff::tz::TimeZone::UTC).date()));
     }
     if let (Some(client), Some(tenant)) = (client, &tenant) {
@@ -186,8 +225,8 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
     let saved = store.save_sender(&values).await?;
 
     let staged = if saved.staged_secret { store.staged_sender_secret(name).await? } else { None };
-    let is_new = secret.is_some();
-    let Some(secret) = secret.or(staged) else {
+    let is_new = offered.is_some();
+    let Some(offered) = offered.or(staged.map(Offered::Secret)) else {
         // A date alone belongs to the secret that is in use.
         if let (Some(expires), Some(app)) = (given.expires, values.app)
             && let Some(current) = store.current_credential(app).await?
@@ -197,13 +236,14 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
         return Ok(saved);
     };
     let (Some(client), Some(tenant)) = (client, tenant) else {
-        return Ok(store.stage_sender_secret(name, &secret).await?);
+        let Offered::Secret(secret) = &offered else { return Err(SenderError::TooEarly(offered.kind())) };
+        return Ok(store.stage_sender_secret(name, secret).await?);
     };
-    let app = match try_secret(outside, &endpoint, tenant, client, &secret, given.expires).await {
+    let app = match try_credential(outside, &endpoint, tenant, client, &offered, given.expires).await {
         Ok(app) => app,
         Err(error) => {
             // A staged secret that turns out wrong is of no use to anybody.
-            let hopeless = matches!(&error, SenderError::SecretRefused { cause, .. } if !cause.is_transient());
+            let hopeless = matches!(&error, SenderError::Refused { cause, .. } if !cause.is_transient());
             if hopeless && !is_new {
                 store.drop_staged_sender_secret(name).await?;
             }
@@ -213,7 +253,9 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
     values.app = Some(app);
     store.drop_staged_sender_secret(name).await?;
     let saved = store.save_sender(&values).await?;
-    learn_end(outside, &cloud, app, &secret).await?;
+    if let Offered::Secret(secret) = &offered {
+        learn_end(outside, &cloud, app, secret).await?;
+    }
     Ok(saved)
 }
 
@@ -275,16 +317,16 @@ async fn checked_tenant(
 }
 
 /// Gets a token with it; only then is it written down, app and credential in one commit.
-async fn try_secret(
+async fn try_credential(
     outside: &Outside,
     endpoint: &TokenEndpoint,
     tenant: TenantId,
     client: ClientId,
-    secret: &ClientSecret,
+    offered: &Offered,
     expires: Option<Timestamp>,
 ) -> Result<LocalAppId, SenderError> {
     let store = &outside.store;
-    let credential = ClientCredential::Secret(secret.clone());
+    let credential = offered.presented();
     let scope = endpoint.cloud().graph_scope();
     let app = store.app_by_client_id(tenant, client).await?;
     if let Err(cause) = endpoint.client_credentials(&tenant.into(), client, &credential, &scope, None).await {
@@ -292,7 +334,8 @@ async fn try_secret(
             Some(app) => store.current_credential(app.id).await?.is_some(),
             None => false,
         };
-        return Err(SenderError::SecretRefused { another_stays, cause: Box::new(cause) });
+        let (kind, facts) = (offered.kind(), offered.facts());
+        return Err(SenderError::Refused { kind, facts, another_stays, cause: Box::new(cause) });
     }
     let app = app.unwrap_or_else(|| App {
         id: LocalAppId::random(),
@@ -306,28 +349,26 @@ async fn try_secret(
         permissions: Vec::new(),
         created_at: outside.clock.now(),
     });
-    if let Some(known) = known_already(store, app.id, secret).await? {
+    if let Some(known) = known_already(store, app.id, offered).await? {
         store.record_learned(known, None, expires).await?;
         return Ok(app.id);
     }
     let id = LocalCredentialId::random();
-    let new = NewCredential {
-        id,
-        app: app.id,
-        nonce: id.to_string(),
-        display_name: "pasted secret".into(),
-        material: NewMaterial::Secret,
-        starts_at: None,
-        ends_at: expires,
-    };
-    let minted = Minted {
-        secret: Some(secret.clone()),
-        hint: Some(secret.expose().chars().take(3).collect()),
-        ends_at: expires,
-        ..Minted::default()
+    let (material, display_name) = offered.material();
+    let (starts_at, ends_at) = offered.validity();
+    let nonce = id.to_string();
+    let ends_at = ends_at.or(expires);
+    let new = NewCredential { id, app: app.id, nonce, display_name, material, starts_at, ends_at };
+    let minted = match offered {
+        Offered::Secret(secret) => Minted {
+            secret: Some(secret.clone()),
+            hint: Some(secret.expose().chars().take(3).collect()),
+            ..Minted::default()
+        },
+        Offered::Certificate(_) | Offered::Federated(_) => Minted::default(),
     };
     store
-        .transaction("sender.secret_accepted", async |commit| {
+        .transaction("sender.credential_accepted", async |commit| {
             commit.save_app(&app).await?;
             commit.insert_credential(&new).await?;
             commit.record_minted(id, &minted).await?;
@@ -337,20 +378,22 @@ async fn try_secret(
     Ok(app.id)
 }
 
-/// The same secret, pasted once more, is no second credential.
+/// The same credential, given once more, is no second one.
 async fn known_already(
     store: &Store,
     app: LocalAppId,
-    secret: &ClientSecret,
+    offered: &Offered,
 ) -> Result<Option<LocalCredentialId>, StoreError> {
-    for credential in store.credentials(app).await? {
-        let works = matches!(credential.state, CredentialState::Verified { .. });
-        if works
-            && matches!(credential.material, Material::Secret { .. })
-            && let Opened::Secret(known) = store.open_credential(credential.id).await?
-            && known.expose() == secret.expose()
-        {
-            return Ok(Some(credential.id));
+    for held in store.credentials(app).await? {
+        if !matches!(held.state, CredentialState::Verified { .. }) || !offered.looks_like(&held.material) {
+            continue;
+        }
+        let same = match (offered, store.open_credential(held.id).await?) {
+            (Offered::Secret(secret), Opened::Secret(known)) => known.expose() == secret.expose(),
+            _ => true,
+        };
+        if same {
+            return Ok(Some(held.id));
         }
     }
     Ok(None)

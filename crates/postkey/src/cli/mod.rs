@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod emulator;
 pub(crate) mod generate;
+pub(crate) mod hand_over;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod send;

@@ -13,15 +13,17 @@ use postkey_setup::{
     automatic::Patience,
     connection::{Outside, SenderConnection, in_words},
     explain::explain,
+    given::{self, GivenCredential, Pasted},
     limits::{self, Limit, Probed},
     manual::{self, Walk},
     options::Reach,
     pasted::{self, PasteError},
     proof::{Proof, Prover},
-    sender::{self as senders, Given, Pasted, SenderError},
+    sender::{self as senders, Given, SenderError},
 };
 use postkey_store::{Missing, Sender as Saved, Stage};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::CloudArgs;
 use crate::{
@@ -84,6 +86,15 @@ pub(crate) struct Add {
     /// Secret Key: a file that holds the secret's Value (- for standard input)
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
+    /// In place of the secret: a certificate of the app with its private key (PEM; - for standard input)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["secret_file", "expires"])]
+    certificate: Option<PathBuf>,
+    /// The certificate's private key, where it lies in a file of its own
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// In place of the secret: a file with the token of another issuer that the app trusts, read anew at each use
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["secret_file", "certificate", "expires"])]
+    federated_token_file: Option<PathBuf>,
     /// When the secret ends, as the portal shows it: 2028-11-24
     #[arg(long, value_name = "DATE")]
     expires: Option<String>,
@@ -132,10 +143,10 @@ impl Add {
             }
             None => self.client_id.is_some() && self.tenant.is_some(),
         };
-        let secret = match &self.secret_file {
-            Some(path) => Some(Pasted::new(read_secret(path)?)),
+        let credential = match self.credential()? {
+            Some(given) => Some(given),
             None if complete_but_for_secret && std::io::stdin().is_terminal() && !json => {
-                ask_secret("Secret Key (the Value; empty to give it later)")?
+                ask_secret("Secret Key (the Value; empty to give it later)")?.map(GivenCredential::Secret)
             }
             None => None,
         };
@@ -143,10 +154,10 @@ impl Add {
             client_id: self.client_id,
             tenant: self.tenant,
             mailbox: self.mailbox,
-            secret,
+            credential,
             expires: self.expires.as_deref().map(end_of).transpose()?,
         };
-        let has_secret = given.secret.is_some();
+        let has_secret = matches!(given.credential, Some(GivenCredential::Secret(_)));
         let saved = senders::add(outside, &self.name, &cloud, given).await?;
         if json {
             output::json(&saved);
@@ -180,29 +191,55 @@ impl Add {
     }
 }
 
+impl Add {
+    /// What the options name, with all that is in the files.
+    fn credential(&self) -> Result<Option<GivenCredential>, Failure> {
+        if let Some(path) = &self.secret_file {
+            return Ok(Some(GivenCredential::Secret(Pasted::new(read_secret(path)?))));
+        }
+        if let Some(path) = &self.certificate {
+            let key = self.key.as_deref().map(read).transpose()?;
+            let certificate = given::certificate(&read(path)?, key.as_ref().map(|key| key.as_slice()))?;
+            return Ok(Some(GivenCredential::Certificate(certificate)));
+        }
+        let Some(path) = &self.federated_token_file else { return Ok(None) };
+        // It is read again and again, from wherever postkey will run then.
+        let path = std::path::absolute(path).map_err(|cause| Failure::file(path, "found", cause))?;
+        Ok(Some(GivenCredential::Federated(path)))
+    }
+}
+
 /// The options that give what is missing.
 fn options_for(missing: &[Missing]) -> String {
     let options = missing.iter().map(|one| match one {
         Missing::ClientId => "--client-id GUID",
         Missing::Tenant => "--tenant TENANT",
         Missing::Mailbox => "--mailbox ADDRESS",
-        Missing::Credential => "--secret-file FILE",
+        Missing::Credential => "--secret-file FILE (or --certificate, --federated-token-file)",
     });
     options.collect::<Vec<_>>().join(" ")
 }
 
 /// The secret, which never stands on a command line: other users of the machine can read those.
 fn read_secret(path: &Path) -> Result<String, Failure> {
-    /// Nothing that is a secret is longer; a wrong file is not read to its end.
-    const LIMIT: u64 = 16 * 1024;
-    let mut text = String::new();
-    let read = if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(LIMIT).read_to_string(&mut text)
+    let bytes = read(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(std::io::Error::other);
+    Ok(text.map_err(|cause| Failure::file(path, "read as text", cause))?.to_owned())
+}
+
+/// All of a small file, or of standard input for `-`.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    /// A chain of certificates and a key are some kilobytes, a secret is less; a wrong file is not read to its end.
+    const LIMIT: u64 = 64 * 1024;
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT as usize));
+    let done = if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_string(&mut text))
+        std::fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes))
     };
-    read.map_err(|cause| Failure::file(path, "read as text", cause))?;
-    Ok(text)
+    done.map_err(|cause| Failure::file(path, "read", cause))?;
+    Ok(bytes)
 }
 
 fn ask_secret(prompt: &str) -> Result<Option<Pasted>, Failure> {

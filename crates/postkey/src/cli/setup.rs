@@ -9,11 +9,10 @@ use postkey_setup::{
     automatic::{Automatic, Done, Patience},
     options::{CredentialChoice, Lifetime, Reach, SetupName, SetupOptions},
     plan::{self, Caller, PlannedCall},
-    script::{self, ScriptValues},
     sign_in,
 };
 
-use super::{CloudArgs, CloudChoice, administrator::SignInArgs};
+use super::{CloudArgs, CloudChoice, administrator::SignInArgs, hand_over};
 use crate::{
     failure::Failure,
     output::{self, FAINT, GOOD, STRONG, styled},
@@ -103,7 +102,7 @@ impl Setup {
             return Ok(());
         }
         if let Some(path) = &self.script {
-            return write_script(settings, &options, &calls, path, outside.clock.now());
+            return hand_over::write(settings, &options, &calls, path, outside.clock.now()).await;
         }
         let progress = Progress::new();
         let endpoint = outside.endpoint(&options.cloud)?;
@@ -317,38 +316,6 @@ fn print_plan(options: &SetupOptions, calls: &[PlannedCall], json: bool) {
         }
     }
     output::line("\nReads and writes that come too early are repeated until the tenant has caught up.");
-}
-
-fn write_script(
-    settings: &Settings,
-    options: &SetupOptions,
-    calls: &[PlannedCall],
-    path: &std::path::Path,
-    now: jiff::Timestamp,
-) -> Result<(), Failure> {
-    if let CredentialChoice::Certificate(_) = options.credential {
-        return Err(Failure::usage(
-            "a script cannot carry a certificate whose key stays here before there is an app to keep it for",
-            "Add --credential secret to --script, and run `postkey setup` by an administrator later to replace it by a certificate.",
-        ));
-    }
-    let ends = options.credential.lifetime().after(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let name = format!("{} by script", options.name);
-    let text =
-        script::powershell(options, calls, ScriptValues { certificate: None, credential_name: &name, ends: &ends });
-    if path.as_os_str() == "-" {
-        output::line(text.trim_end());
-    } else {
-        std::fs::write(path, text).map_err(|cause| Failure::file(path, "written to", cause))?;
-        output::note(format_args!("{} {}", styled(GOOD, "written:"), path.display()));
-        output::note(format_args!(
-            "An administrator runs it with PowerShell and gives you four values; then:\n\n  {} sender add {} --tenant … --client-id … --mailbox {}",
-            settings.command(),
-            options.name,
-            options.mailbox,
-        ));
-    }
-    Ok(())
 }
 
 fn conclude(settings: &Settings, options: &SetupOptions, done: &Done) {
