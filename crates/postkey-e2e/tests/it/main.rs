@@ -2,12 +2,15 @@
 //! the program and brings the clients; without it the tests that need them fail and say so.
 
 mod clients;
+mod core_dumps;
 mod crash;
 mod failures;
 mod harness;
+mod leaks;
 mod machine;
 mod messages;
 mod mime;
+mod needles;
 mod plan;
 mod sender_stages;
 mod setup_by_hand;

@@ -51,6 +51,12 @@ impl Tenant {
         self.folder.path()
     }
 
+    /// Lets other users of this machine reach its folder: temporary ones are their maker's alone.
+    pub(crate) fn is_open_to_everybody(&self) {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(self.folder.path(), mode).expect("it is ours");
+    }
+
     /// The options that lead any command here.
     pub(crate) fn hosts(&self) -> Vec<String> {
         let ca = self.emulator.ca_path().expect("it has a folder").display().to_string();
