@@ -26,6 +26,8 @@ const SLOWER_BY: Duration = Duration::from_secs(5);
 const SLOWEST: Duration = Duration::from_secs(30);
 /// An answer that asks for no pause at all must not make us spin.
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+/// One that asks for more than this would outlast the code.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 /// Fifteen minutes are usual.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
@@ -85,7 +87,7 @@ impl TokenEndpoint {
             verification_uri: body.verification_uri,
             message: body.message,
             expires_at: asked_at.checked_add(life).map_err(|_| bad("its expires_in is out of range"))?,
-            interval: Duration::from_secs(body.interval.unwrap_or(DEFAULT_INTERVAL.as_secs())).max(LEAST_INTERVAL),
+            interval: body.interval.map_or(DEFAULT_INTERVAL, interval),
             device_code: Zeroizing::new(body.device_code),
             tenant: tenant.clone(),
             client,
@@ -142,15 +144,32 @@ impl fmt::Debug for DeviceCode {
     }
 }
 
+/// The server's wish within reason.
+fn interval(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).clamp(LEAST_INTERVAL, LONGEST_INTERVAL)
+}
+
 /// When to poll next, or why not to. RFC 8628 §3.5.
 fn next_poll(error: TokenError, interval: Duration) -> Result<Duration, TokenError> {
     let said = error.refusal().map(|refusal| refusal.error.as_str());
     match (&error, said) {
         (_, Some("authorization_pending")) => Ok(interval),
-        (_, Some("slow_down")) => Ok(interval + SLOWER_BY),
+        (_, Some("slow_down")) => Ok((interval + SLOWER_BY).min(LONGEST_INTERVAL)),
         (TokenError::Throttled { retry_after, .. }, _) => Ok(interval.max(*retry_after)),
         // The person may be typing: what passes by itself does not end the sign-in, its expiry does.
         _ if error.is_transient() => Ok((interval * 2).min(SLOWEST)),
         _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_makes_us_spin_or_sleep_past_the_code() {
+        for (seconds, wait) in [(0, LEAST_INTERVAL), (5, Duration::from_secs(5)), (u64::MAX, LONGEST_INTERVAL)] {
+            assert_eq!(interval(seconds), wait, "{seconds}");
+        }
     }
 }

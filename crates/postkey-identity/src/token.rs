@@ -184,7 +184,7 @@ fn id_claims(
     if context.tenant.id().is_some_and(|tenant| tenant != claims.tid) {
         return Err("it is from another tenant");
     }
-    if checks.exp + ID_TOKEN_SKEW_SECONDS < now.as_second() {
+    if checks.exp.saturating_add(ID_TOKEN_SKEW_SECONDS) < now.as_second() {
         return Err("it has expired");
     }
     if nonce.is_some() && checks.nonce.as_deref() != nonce {
