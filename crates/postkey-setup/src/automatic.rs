@@ -21,6 +21,7 @@ use crate::{
     options::{Reach, SetupOptions},
     plan::Phase,
     sign_in::Administrator,
+    turn::Turn,
     watch::{Event, Watcher},
 };
 
@@ -85,6 +86,11 @@ impl Automatic<'_> {
     /// # Errors
     /// Where it stopped and why; running it again goes on from there.
     pub async fn run(&self) -> Result<Done, SetupError> {
+        let turn = Turn::take(&self.outside.store, self.options.name.as_str()).await?;
+        turn.during(self.phases()).await
+    }
+
+    async fn phases(&self) -> Result<Done, SetupError> {
         let store = &self.outside.store;
         let installation = store.installation().await?;
         let asked = serde_json::to_value(self.options).expect("options hold nothing that JSON lacks");
@@ -402,10 +408,11 @@ impl Wait {
     pub(crate) async fn again(&mut self, asked: Option<Duration>, tell: impl FnOnce(Duration, Timestamp)) -> bool {
         let pause = asked.unwrap_or(self.pause).max(self.pause);
         let waited = self.waited();
-        if waited + pause > self.patience {
+        if waited.saturating_add(pause) > self.patience {
             return false;
         }
-        let until = self.began + SignedDuration::try_from(self.patience).unwrap_or(SignedDuration::MAX);
+        let patience = SignedDuration::try_from(self.patience).unwrap_or(SignedDuration::MAX);
+        let until = self.began.saturating_add(patience).unwrap_or(Timestamp::MAX);
         tell(waited, until);
         tokio::time::sleep(pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

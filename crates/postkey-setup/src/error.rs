@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use postkey_base::{Diagnose, EmailAddress, Who};
 use postkey_graph::GraphError;
 use postkey_identity::{CertificateError, TokenError};
@@ -48,6 +49,16 @@ pub enum SetupError {
         #[source]
         cause: Box<GraphError>,
     },
+    /// Two at once would each make a credential.
+    #[error("setup {setup:?} is running already{}", in_process(*.process))]
+    AlreadyRunning {
+        /// Which.
+        setup: String,
+        /// The process that runs it, on whichever machine; 0 when that is not known.
+        process: u32,
+        /// Until when it holds its turn unless it holds it longer.
+        until: Timestamp,
+    },
     /// The signed-in account belongs elsewhere.
     #[error("the administrator signed in to tenant {signed_in}, not to {wanted}")]
     OtherTenant {
@@ -83,6 +94,10 @@ pub enum SetupError {
     TestUnknown(String),
 }
 
+fn in_process(id: u32) -> String {
+    if id == 0 { String::new() } else { format!(", in process {id}") }
+}
+
 impl SetupError {
     fn inner(&self) -> Option<&dyn Diagnose> {
         match self {
@@ -103,6 +118,7 @@ impl Diagnose for SetupError {
         match self {
             Self::Certificate(_) => "setup.certificate",
             Self::NotSettled { .. } => "setup.not_settled",
+            Self::AlreadyRunning { .. } => "setup.already_running",
             Self::OtherTenant { .. } => "setup.other_tenant",
             Self::NotOffered { .. } => "setup.not_offered",
             Self::MayNotSend { .. } => "setup.may_not_send",
@@ -135,6 +151,10 @@ impl Diagnose for SetupError {
                 "Run the same command again in some minutes: it goes on where it stopped and makes nothing twice."
                     .into()
             }
+            Self::AlreadyRunning { until, .. } => format!(
+                "Let it end, or stop it, and run the command again. If it was killed on another machine, its turn ends at {}.",
+                until.strftime("%H:%M:%S UTC")
+            ),
             Self::OtherTenant { wanted, .. } => {
                 format!("Sign in with an administrator's account of {wanted}, or give another --tenant.")
             }
@@ -161,7 +181,7 @@ impl Diagnose for SetupError {
             Self::Certificate(_) | Self::OtherTenant { .. } | Self::TestUnknown(_) | Self::NotOffered { .. } => {
                 Who::You
             }
-            Self::NotSettled { .. } => Who::Wait,
+            Self::NotSettled { .. } | Self::AlreadyRunning { .. } => Who::Wait,
             Self::MayNotSend { .. } => Who::ExchangeAdministrator,
             _ => self.inner().map_or(Who::You, Diagnose::who),
         }

@@ -20,4 +20,5 @@ pub mod proof;
 pub mod script;
 pub mod sender;
 pub mod sign_in;
+mod turn;
 pub mod watch;

@@ -104,6 +104,16 @@ impl Transaction {
         self.execute("the lease", query).await.map(drop)
     }
 
+    /// A lease as it stands, whether it has ended or not.
+    pub async fn lease(&mut self, name: &str) -> Result<Option<Lease>, StoreError> {
+        let query = sqlx::query(
+            "-- lease.find
+             SELECT name, holder, until, epoch FROM leases WHERE name = $1",
+        )
+        .bind(name.to_owned());
+        self.fetch_optional("leases", "name", query).await?.map(Lease::try_from).transpose()
+    }
+
     fn after(&self, length: SignedDuration) -> Timestamp {
         self.now().saturating_add(length).unwrap_or(Timestamp::MAX)
     }
@@ -115,5 +125,6 @@ impl Store {
         write extend_lease(lease: &Lease, length: SignedDuration) -> Lease;
         write confirm_lease(lease: &Lease) -> ();
         write release_lease(lease: &Lease) -> ();
+        read lease(name: &str) -> Option<Lease>;
     }
 }

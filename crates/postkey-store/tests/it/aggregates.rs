@@ -355,6 +355,8 @@ async fn a_lease_is_held_by_one_and_fences_the_last_holder(place: Place) {
     let minute = SignedDuration::from_secs(60);
     let first = store.take_lease("rotation", "cli", minute).await.unwrap().unwrap();
     assert_eq!(store.take_lease("rotation", "server", minute).await.unwrap(), None);
+    assert_eq!(store.lease("rotation").await.unwrap().unwrap(), first);
+    assert_eq!(store.lease("nobody's").await.unwrap(), None);
     assert_eq!(store.take_lease("rotation", "cli", minute).await.unwrap(), None, "a second run of the same program");
     assert!(store.take_lease("other", "server", minute).await.unwrap().is_some());
     place.clock.turn(SignedDuration::from_secs(50));
