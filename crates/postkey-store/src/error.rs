@@ -253,7 +253,7 @@ impl Diagnose for StoreError {
             ),
             Self::Key(error) => error.remedy(),
             Self::Damaged { location, .. } => format!(
-                "Stop every postkey that uses it, keep a copy of {location}, and put the last backup of the data folder in its place."
+                "Stop every postkey that uses it, keep a copy of {location}, and restore the last backup of the data folder."
             ),
             Self::Foreign { location, .. } => {
                 format!("Give postkey a database of its own instead of {location}. Nothing was changed in this one.")
