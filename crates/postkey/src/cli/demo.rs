@@ -218,8 +218,8 @@ async fn first_mail(emulator: &Emulator, outside: &Outside) -> Result<String, Fa
         cc: vec![mailbox(&sample.second_user_name)?],
         subject: "Grüße from postkey".into(),
         text: Some(
-            "Hello,\r\n\r\nthis message went through an app registration, a certificate, an OAuth token and\r\nMicrosoft Graph, and nobody \
-             had to paste anything.\r\n"
+            "Hello,\r\n\r\nthis message went through an app registration, a certificate,\r\nan OAuth token and Microsoft Graph, and nobody had to paste \
+             anything.\r\n"
                 .into(),
         ),
         attachments: vec![AttachedFile { name: "figures.csv".into(), content_type: None, bytes: b"month,mails\r\n2026-11,1\r\n".to_vec() }],
@@ -249,8 +249,7 @@ fn show_arrival(emulator: &Emulator, message_id: &str) {
         return;
     };
     output::line(format_args!("\n{}", styled(STRONG, format_args!("In {}'s {}", sample.user_name, found.folder))));
-    let text = String::from_utf8_lossy(&found.mime);
-    for line in text.lines().take(14) {
+    for line in as_read(&found.mime) {
         output::line(format_args!("  {} {line}", styled(FAINT, "│")));
     }
     output::line(format_args!(
@@ -258,6 +257,30 @@ fn show_arrival(emulator: &Emulator, message_id: &str) {
         styled(FAINT, "└"),
         styled(FAINT, format_args!("{} bytes in all", found.mime.len()))
     ));
+}
+
+/// A message as a reader shows it: who, what, and the text that our own composition put first.
+fn as_read(mime: &[u8]) -> Vec<String> {
+    let Ok(message) = Message::parse(mime.to_vec()) else { return Vec::new() };
+    let people = |field: &str| {
+        let all: Vec<String> = message.addresses(field).iter().map(ToString::to_string).collect();
+        (!all.is_empty()).then(|| format!("{field}: {}", all.join(", ")))
+    };
+    let mut lines: Vec<String> = ["From", "To", "Cc"].into_iter().filter_map(people).collect();
+    lines.extend(message.subject().map(|subject| format!("Subject: {subject}")));
+    lines.extend(message.message_id().map(|id| format!("Message-ID: {id}")));
+    lines.push(String::new());
+    let raw = String::from_utf8_lossy(message.body());
+    let text = raw.split_once("\r\n\r\n").map_or("", |(_, rest)| rest);
+    lines.extend(text.lines().take_while(|line| !line.starts_with("--")).map(str::to_owned));
+    lines.extend(
+        message
+            .shape()
+            .attachments
+            .iter()
+            .map(|file| format!("[{}, {} bytes]", file.name.as_deref().unwrap_or("attachment"), file.size)),
+    );
+    lines
 }
 
 fn variables(emulator: &Emulator, folder: &Path) -> Vec<(String, String)> {
@@ -268,7 +291,12 @@ fn variables(emulator: &Emulator, folder: &Path) -> Vec<(String, String)> {
 }
 
 fn what_next(settings: &Settings, emulator: &Emulator, env: Option<&Path>) {
-    let command = settings.command();
+    // `cargo run` leaves the program where no shell finds it by name.
+    let program = std::env::args().next().filter(|program| program.contains('/'));
+    let command = match program {
+        Some(program) => settings.command().replacen("postkey", &shell_word(&program), 1),
+        None => settings.command(),
+    };
     let sample = emulator.sample();
     output::line(format_args!("\n{}", styled(STRONG, "Try next, in a second terminal")));
     let tries = [
