@@ -94,9 +94,17 @@ pub async fn probe(graph: &Graph, mailbox: &EmailAddress) -> Probed {
     }
 }
 
-/// PowerShell: inside single quotes only the quote itself is special, and is doubled.
+/// PowerShell: inside single quotes only the quote itself is special, and is doubled. It takes the typographic ones for
+/// quotes as well, which may stand in an address.
 pub(crate) fn doubled(text: &str) -> String {
-    text.replace('\'', "''")
+    let mut doubled = String::with_capacity(text.len());
+    for c in text.chars() {
+        doubled.push(c);
+        if matches!(c, '\'' | '\u{2018}'..='\u{201b}') {
+            doubled.push(c);
+        }
+    }
+    doubled
 }
 
 /// A PowerShell literal.
@@ -111,6 +119,11 @@ mod tests {
     #[test]
     fn the_commands_name_the_enterprise_application_and_quote_for_powershell() {
         let mailboxes = ["o'brien@contoso.example".parse().unwrap()];
+        assert_eq!(
+            quoted("a'b\u{2019}; Remove-Mailbox x"),
+            "'a''b\u{2019}\u{2019}; Remove-Mailbox x'",
+            "no quote ends it"
+        );
         let lines = commands(&Limit {
             client: "11111111-1111-4111-8111-111111111111".parse().unwrap(),
             principal: "22222222-2222-4222-8222-222222222222".parse().unwrap(),

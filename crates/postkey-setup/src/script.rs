@@ -32,8 +32,12 @@ pub fn powershell(options: &SetupOptions, calls: &[PlannedCall], values: ScriptV
     let scopes: Vec<String> = options.administrator_scopes().into_iter().map(quoted).collect();
     say(&format!("# postkey: sets up the app registration '{}' for {}.", options.display_name(), options.mailbox));
     say(
-        "# It makes the calls that `postkey setup --plan` lists, and no others. Running it again changes nothing twice.",
+        "# It makes the calls that `postkey setup --plan` lists, and no others. Running it again makes no second app and grants \
+         nothing twice.",
     );
+    if matches!(options.credential, CredentialChoice::Secret(_)) {
+        say("# But each run makes one more client secret: remove those that nobody uses.");
+    }
     say("#Requires -Modules Microsoft.Graph.Authentication");
     say("$ErrorActionPreference = 'Stop'");
     say("");
@@ -168,7 +172,14 @@ const NAMES: &[(&str, &str)] = &[
 
 /// A double-quoted PowerShell string with the placeholders filled by variables; everything else stays literal.
 fn double_quoted(text: &str) -> String {
-    let mut escaped = text.replace('`', "``").replace('"', "`\"").replace('$', "`$");
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        // The typographic quotes end such a string, too.
+        if matches!(c, '`' | '"' | '$' | '\u{201c}'..='\u{201e}') {
+            escaped.push('`');
+        }
+        escaped.push(c);
+    }
     for (placeholder, variable) in NAMES {
         escaped = escaped.replace(placeholder, variable);
     }
