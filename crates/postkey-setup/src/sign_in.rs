@@ -242,11 +242,12 @@ fn page(title: &str, text: &str) -> String {
 /// How to take back what the sign-in left behind.
 pub fn how_to_forget(administrator: &Administrator) -> Option<String> {
     (!administrator.consented.is_empty()).then(|| {
+        let client = administrator.client.to_string();
+        let page = if client == GRAPH_COMMAND_LINE_TOOLS { "Microsoft Graph Command Line Tools" } else { "(that client)" };
         format!(
-            "The sign-in left this consent in the tenant, for the public client {}: {}. To remove it: Enterprise \
-             applications > Microsoft Graph Command Line Tools > Permissions > Review permissions, or delete that \
-             enterprise application if nothing else uses it.",
-            administrator.client,
+            "The sign-in left this consent in the tenant, for the public client {client}: {}. To remove it: Enterprise \
+             applications > {page} > Permissions > Review permissions, or delete that enterprise application if nothing \
+             else uses it.",
             administrator.consented.join(", ")
         )
     })

@@ -78,13 +78,23 @@ pub(crate) enum SettingsError {
         cause: std::io::Error,
     },
     /// Not TOML, or a key that does not exist.
-    #[error("the settings file {path} has a mistake: {}", problem.trim_end())]
+    #[error("the settings file {path} has a mistake in line {line}: {problem}")]
     Malformed {
         /// Which.
         path: PathBuf,
-        /// As the parser says it, with line and column.
+        /// Counted from 1.
+        line: usize,
+        /// As the parser says it, without the line itself: a password may stand there.
         problem: String,
     },
+}
+
+impl SettingsError {
+    fn malformed(path: &Path, text: &str, mistake: &toml::de::Error) -> Self {
+        let at = mistake.span().map_or(0, |span| span.start);
+        let line = 1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count();
+        Self::Malformed { path: path.to_owned(), line, problem: mistake.message().trim_end().to_owned() }
+    }
 }
 
 impl Diagnose for SettingsError {
@@ -121,8 +131,7 @@ impl Settings {
         let named = file.map(Path::to_path_buf);
         let path = named.clone().unwrap_or_else(|| home.unwrap_or(Path::new(".")).join("postkey.toml"));
         let read = match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|mistake| SettingsError::Malformed { path: path.clone(), problem: mistake.to_string() })?,
+            Ok(text) => toml::from_str(&text).map_err(|mistake| SettingsError::malformed(&path, &text, &mistake))?,
             Err(missing) if missing.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
                 SettingsFile::default()
             }
@@ -201,10 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_setting_is_refused_with_its_line() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("postkey.toml"), "data = \"d\"\nproxi = \"x\"\n").unwrap();
-        let said = Settings::load(Some(dir.path()), None).err().unwrap().to_string();
-        assert!(said.contains("proxi") && said.contains("line 2"), "{said}");
+    fn a_mistake_is_refused_with_its_line_and_without_what_stands_there() {
+        for (text, line, named) in [
+            ("data = \"d\"\nproxi = \"http://u:hush@p:1\"\n", "line 2", "proxi"),
+            ("store = \"postgres://u:hush@db/x\n", "line 1", ""),
+            ("\nstore = postgres://u:hush@db/x\n", "line 2", ""),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("postkey.toml"), text).unwrap();
+            let error = Settings::load(Some(dir.path()), None).err().unwrap();
+            let said = format!("{error} {error:?}");
+            assert!(said.contains(line) && said.contains(named) && !said.contains("hush"), "{said}");
+        }
     }
 }
