@@ -69,17 +69,22 @@ pub trait Diagnose: Error {
         Vec::new()
     }
 
-    /// All of it, as a value that can be stored and sent.
+    /// All of it, as a value that can be stored, sent and shown.
     fn diagnosis(&self) -> Diagnosis {
         Diagnosis {
             code: self.code().to_owned(),
-            what: self.to_string(),
-            why: self.why(),
-            remedy: self.remedy(),
+            what: plain(&self.to_string()),
+            why: self.why().as_deref().map(plain),
+            remedy: plain(&self.remedy()),
             who: self.who(),
-            evidence: self.evidence().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            evidence: self.evidence().into_iter().map(|(name, value)| (name.to_owned(), plain(&value))).collect(),
         }
     }
+}
+
+/// A text as it may be shown on a terminal: a server's words may hold commands to it.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }
 
 /// A [`Diagnose`] taken off its error.
@@ -98,4 +103,32 @@ pub struct Diagnosis {
     /// Ids for a support case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the server said {0}")]
+    struct Said(&'static str);
+
+    impl Diagnose for Said {
+        fn code(&self) -> &'static str {
+            "test.said"
+        }
+
+        fn remedy(&self) -> String {
+            "None.".into()
+        }
+
+        fn who(&self) -> Who {
+            Who::Wait
+        }
+    }
+
+    #[test]
+    fn a_servers_words_give_a_terminal_no_commands() {
+        assert_eq!(Said("\u{1b}[2Jno\u{9b}1m\r\nnever").diagnosis().what, "the server said  [2Jno 1m \nnever");
+    }
 }

@@ -12,6 +12,9 @@ use crate::{shape::CallShape, throttling};
 /// Nested `innerError`s are followed this deep; Graph's own stop at two.
 const DEEPEST: usize = 8;
 
+/// Characters kept of a message: Graph's are sentences.
+const LONGEST_MESSAGE: usize = 1_000;
+
 /// Details kept of one error; more have not been seen.
 const MOST_DETAILS: usize = 16;
 
@@ -59,7 +62,7 @@ impl Answer {
             call,
             status: status.as_u16(),
             code: code.to_owned(),
-            message: text(error, "message").unwrap_or_default().to_owned(),
+            message: text(error, "message").unwrap_or_default().chars().take(LONGEST_MESSAGE).collect(),
             details: details.filter_map(|detail| text(detail, "code")).take(MOST_DETAILS).map(str::to_owned).collect(),
             request_id: innermost("request-id").or_else(|| header("request-id")).map(str::to_owned),
             client_request_id,

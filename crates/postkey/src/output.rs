@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
-use postkey_base::Diagnosis;
+use postkey_base::{Diagnosis, diagnose::plain};
 
 /// Things worth finding: addresses, ids, results.
 pub(crate) const STRONG: Style = Style::new().bold();
@@ -65,7 +65,9 @@ pub(crate) fn details(found: &Diagnosis, indent: &str) {
 /// Rows under headings, columns as wide as they need.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();
-    for row in rows {
+    // Names come from the tenant as well.
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -79,7 +81,7 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
         text.trim_end().to_owned()
     };
     line(styled(FAINT, lay(&mut headings.iter().copied())));
-    for row in rows {
+    for row in &rows {
         line(lay(&mut row.iter().map(String::as_str)));
     }
 }

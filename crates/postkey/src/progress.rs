@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use postkey_base::diagnose::plain;
 use postkey_setup::watch::{Event, Watcher};
 
 use crate::output::{self, FAINT, GOOD, STRONG, WARN, styled};
@@ -75,8 +76,8 @@ impl Watcher for Progress {
             }
             Event::Done { what, detail } => {
                 self.rest();
-                let detail = detail.map(|detail| format!("  {}", styled(FAINT, detail))).unwrap_or_default();
-                (self.say)(format_args!("  {} {what}{detail}", styled(GOOD, "✓")));
+                let detail = detail.map(|detail| format!("  {}", styled(FAINT, plain(detail)))).unwrap_or_default();
+                (self.say)(format_args!("  {} {}{detail}", styled(GOOD, "✓"), plain(what)));
             }
             Event::Note(text) => {
                 self.rest();
