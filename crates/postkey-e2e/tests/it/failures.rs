@@ -16,7 +16,9 @@ fn a_secret_that_expired_is_named_with_the_page_that_makes_a_new_one() {
     story.note("The secret reaches its end.");
     story.change_app(&json!({ "expire_secrets": true }));
     story.run(&send(&[]));
+    story.run(&send(&["--json"]));
     story.run(&["token", "mail"]);
+    story.run_doctor(&[], &["mail"]);
     let secret = story.secret_file(&story.variable("CLIENT_SECRET"));
     story.run(&[
         "sender",
@@ -185,6 +187,18 @@ fn a_mailbox_outside_the_scope_of_the_apps_exchange_role_is_refused_and_the_limi
     story.run(&send(&[]));
     story.run(&["sender", "limit", "mail"]);
     story.shows("outside_the_role_scope");
+}
+
+#[test]
+fn an_application_access_policy_is_told_from_a_missing_permission() {
+    let mut story = Story::with_sender();
+    let (tenant, client) = (story.variable("TENANT_ID"), story.variable("CLIENT_ID"));
+    story.note("A policy in Exchange restricts the app to alice@, although Mail.Send is consented to in Entra.");
+    let policy = json!({ "tenant": tenant, "app_id": client, "members": ["alice@contoso.example"] });
+    story.manage("/exchange/access-policies", &policy);
+    story.run(&send(&[]));
+    story.run_doctor(&[], &["mail"]);
+    story.shows("access_policy");
 }
 
 #[test]
