@@ -4,7 +4,7 @@
 use std::{
     fmt::Write as _,
     io::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -72,11 +72,6 @@ impl Story {
 
     pub(crate) fn variable(&self, name: &str) -> String {
         self.tenant.variable(name).to_owned()
-    }
-
-    /// The installation's folder, as `--dir` names it.
-    pub(crate) fn home(&self) -> &Path {
-        self.home.path()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
