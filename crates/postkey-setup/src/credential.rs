@@ -1,6 +1,6 @@
 //! The credential phase: intent first, then the call, then the result; adopt or destroy what a crash left behind.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use postkey_graph::credentials::NewCertificate;
 use postkey_graph::{
     Graph,
@@ -46,7 +46,16 @@ impl Automatic<'_> {
             !matches!(credential.state, CredentialState::Retired { .. })
                 && credential.ends_at.is_none_or(|ends| ends > now)
         };
-        let unfinished = known.iter().filter(right_kind).rfind(alive);
+        let mut unfinished = known.iter().filter(right_kind).rfind(alive);
+        if let Some(verified) = unfinished
+            && self.is_gone(application, app, verified, now).await?
+        {
+            self.store().record_retired(verified.id).await?;
+            self.watcher.notice(Event::Note(
+                "the credential that worked before is no longer on the application; a new one takes its place",
+            ));
+            unfinished = None;
+        }
         let minted = match (wanted, unfinished) {
             (_, Some(verified @ Credential { state: CredentialState::Verified { .. }, .. })) => {
                 self.watcher
@@ -65,6 +74,29 @@ impl Automatic<'_> {
             }
         };
         self.accepted(app, &minted).await
+    }
+
+    /// Whether somebody has removed the credential from the application: it is not listed, and Entra refuses it. Neither
+    /// alone is proof enough while the tenant may still be catching up with the run that made it.
+    async fn is_gone(
+        &self,
+        application: &Application,
+        app: &App,
+        known: &Credential,
+        now: Timestamp,
+    ) -> Result<bool, SetupError> {
+        let CredentialState::Verified { at } = known.state else { return Ok(false) };
+        let young = SignedDuration::try_from(self.patience.replication).unwrap_or(SignedDuration::MAX);
+        let secrets = application.password_credentials.iter().map(|secret| secret.key_id);
+        let mut listed = secrets.chain(application.key_credentials.iter().map(|certificate| certificate.key_id));
+        if now.duration_since(at) < young || listed.any(|id| known.key_id == Some(id)) {
+            return Ok(false);
+        }
+        let endpoint = self.outside.endpoint(&self.options.cloud)?;
+        let credential = self.outside.open(known).await?;
+        let scope = self.options.cloud.graph_scope();
+        let asked = endpoint.client_credentials(&self.tenant(app), app.client_id, &credential, &scope, None).await;
+        Ok(asked.is_err_and(|error| error.concerns_credential()))
     }
 
     /// A new key pair, durable before anybody hears of it.

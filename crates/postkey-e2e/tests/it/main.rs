@@ -16,3 +16,4 @@ mod sender_stages;
 mod setup_by_hand;
 mod setups;
 mod story;
+mod turns;
