@@ -57,6 +57,7 @@ async fn a_setup_that_is_killed_again_and_again_gets_through_in_the_end() {
 /// Kills at every `step`th call, on both sides of its effect, each time with a fresh installation and a fresh app.
 async fn every_call(lag: Duration, options: &[&str], roles: &[&str], step: u64) {
     let next = AtomicU64::new(0);
+    let left_behind = AtomicU64::new(0);
     let worker = async |number: u64| {
         let tenant = Tenant::start(lag).await;
         let undisturbed = format!("undisturbed-{number}");
@@ -70,11 +71,12 @@ async fn every_call(lag: Duration, options: &[&str], roles: &[&str], step: u64) 
             loop {
                 let case = next.fetch_add(1, Ordering::Relaxed);
                 let (at, moment) = (1 + case / 2 * step, Moment::BOTH[usize::try_from(case % 2).expect("0 or 1")]);
-                if !one_case(&tenant, &plan, options, roles, at, moment).await {
+                let Some(unknown) = one_case(&tenant, &plan, options, roles, at, moment).await else {
                     // While it waits for replication it may ask more or less often than it did undisturbed.
                     assert!(at > calls || lag != NO_LAG, "call {at} of {calls} was not made");
                     return;
-                }
+                };
+                left_behind.fetch_add(u64::from(unknown), Ordering::Relaxed);
             }
         };
         tokio::select! {
@@ -86,24 +88,36 @@ async fn every_call(lag: Duration, options: &[&str], roles: &[&str], step: u64) 
     let cases = next.into_inner();
     println!("{options:?}: {cases} kills");
     assert!(cases > 10, "a setup makes more calls than that");
+    assert!(
+        left_behind.into_inner() > 0 || step > 1,
+        "one of the kills leaves a credential that postkey does not know"
+    );
 }
 
-/// One killed run and the next, undisturbed. False when the first ended by itself.
-async fn one_case(tenant: &Tenant, plan: &Plan, options: &[&str], roles: &[&str], at: u64, moment: Moment) -> bool {
+/// One killed run and the next, undisturbed: whether the first left a credential that postkey did not know. None when it
+/// ended by itself.
+async fn one_case(
+    tenant: &Tenant,
+    plan: &Plan,
+    options: &[&str],
+    roles: &[&str],
+    at: u64,
+    moment: Moment,
+) -> Option<bool> {
     let side = if moment == Moment::BeforeItTakesEffect { "before" } else { "after" };
     let name = format!("killed-{side}-{at}");
     let setup = tenant.setup(&name, options);
     let before = tenant.emulator.last_call();
-    let Some(held) = setup.held_up(setup.command_of_setup(), at, moment).await else {
-        return false;
-    };
+    let held = setup.held_up(setup.command_of_setup(), at, moment).await?;
     held.kill().await;
     // The store opens again, whatever was being written.
-    setup.succeeds(&["sender", "list"]).await;
+    let listed = setup.listing(&["credential", "list", "--json"]).await;
+    let known = |id: &str| listed.as_array().expect("a list").iter().any(|one| one["credential"]["key_id"] == id);
+    let unknown = tenant.holds(&name).credentials.iter().any(|(id, _)| !known(id));
     setup.run().await;
     plan.assert_lists(&tenant.emulator.calls_since(before), &name);
     assert_whole(tenant, &setup, &name, roles).await;
-    true
+    Some(unknown)
 }
 
 /// One of everything, known to postkey, and at work.

@@ -111,7 +111,7 @@ impl Drop for Emulator {
 }
 
 /// The variables of a file of shell assignments: `NAME='value'`, a quote inside written as `'\''`.
-fn assignments(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn assignments(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {

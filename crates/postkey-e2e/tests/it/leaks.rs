@@ -1,9 +1,10 @@
 //! Nothing secret is left behind: with everything logged, no output, log, error, database or argument list of a whole
 //! life of an installation holds a secret that the emulator ever issued, a private key, or the master key.
 
+use std::fmt::Write;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use postkey_base::Clock;
@@ -11,8 +12,10 @@ use postkey_emulator::exchange::administration::Right;
 use postkey_emulator::faults::{Action, Fault};
 use postkey_emulator::visitor::Ended;
 use postkey_store::{KeySource, Location, MasterKeys, Opened, Store};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
+use crate::harness::{assignments, postkey};
 use crate::needles::Needles;
 use crate::setups::{Moment, PATIENCE, Setup, Tenant};
 
@@ -39,6 +42,46 @@ async fn no_secret_is_left_behind_by_a_run_with_everything_logged() {
     life.meets_echoes(&given).await;
     life.meets_refusals(&by_secret).await;
     life.looks_everywhere(&[&by_secret, &by_certificate, &by_browser, &given]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_left_behind_by_the_demo() {
+    let folder = tempfile::TempDir::with_prefix("postkey-demo-").expect("a temporary folder can be made");
+    let (home, log) = (folder.path().join("home"), folder.path().join("log"));
+    let mut command = Command::from(postkey(&["demo", "--dir"]));
+    command.arg(&home).arg("--env").arg(folder.path().join("env")).env("POSTKEY_LOG", "trace").kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(File::create(&log).expect("writable"));
+    let mut demo = command.spawn().expect("the program under test starts");
+    let mut lines = BufReader::new(demo.stdout.take().expect("it was piped")).lines();
+    let mut said = String::new();
+    let to_the_end = async {
+        while let Some(line) = lines.next_line().await.expect("it prints text") {
+            writeln!(said, "{line}").expect("a string takes everything");
+            if line.contains("Ctrl-C") {
+                return;
+            }
+        }
+        panic!("the demo ended: {said}");
+    };
+    tokio::time::timeout(PATIENCE, to_the_end).await.expect("it gets through in time");
+    let environment = assignments(&std::fs::read_to_string(folder.path().join("env")).expect("it is there by now"));
+    let secrets = format!("{}/secrets", environment["EMULATOR_MANAGEMENT"]);
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let issued = client.get(secrets).send().await.expect("it answers").bytes().await.expect("with a list");
+    let issued: Vec<String> = serde_json::from_slice(&issued).expect("a list of texts");
+    assert!(issued.len() > 5, "the demo takes more tokens than {}", issued.len());
+    let mut needles = Needles::default();
+    for (number, secret) in issued.iter().enumerate() {
+        needles.text(&format!("issued secret {number} ({} characters)", secret.len()), secret);
+    }
+    let log = std::fs::read(&log).expect("readable");
+    let mut found = needles.found_below(&home).0;
+    found.insert("what it said".into(), needles.found_in(said.as_bytes()));
+    found.insert("what it logged".into(), needles.found_in(&log));
+    found.retain(|_, here| !here.is_empty());
+    assert!(found.is_empty(), "{found:#?}");
+    demo.start_kill().expect("it is our own child, and still runs");
+    demo.wait().await.expect("it can be waited for");
 }
 
 /// What is done, with every word of it written down.
