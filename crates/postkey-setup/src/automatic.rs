@@ -12,7 +12,7 @@ use postkey_graph::{
     permissions::{Api, Permission},
     service_principals::{self, ServicePrincipal},
 };
-use postkey_identity::TenantRef;
+use postkey_identity::{AccessClaims, PortalPage, TenantRef, TokenSource};
 use postkey_store::{App, LocalAppId, Origin, Sender, SenderValues, Store};
 
 use crate::{
@@ -116,6 +116,7 @@ impl Automatic<'_> {
         self.phase(Phase::Proof);
         run = store.save_setup_run(&postkey_store::SetupRun { step: "proof".into(), ..run }).await?;
         let proof = self.prove(&connection).await?;
+        self.see_whether_limited(&connection, &proof).await?;
         self.sweep(&graph, &app).await?;
         let sender = store.sender(self.options.name.as_str()).await?;
         store.save_setup_run(&postkey_store::SetupRun { step: "done".into(), ..run }).await?;
@@ -311,6 +312,29 @@ impl Automatic<'_> {
         }
         .prove()
         .await
+    }
+
+    /// A grant in Entra from before makes the limit worthless, and nobody would notice: sending works.
+    async fn see_whether_limited(
+        &self,
+        connection: &AppConnection,
+        proof: &crate::proof::Proof,
+    ) -> Result<(), SetupError> {
+        let token = connection.graph_tokens().token().await.ok();
+        let granted = token.as_ref().and_then(AccessClaims::of).is_some_and(|claims| claims.carries("Mail.Send"));
+        if self.options.reach != Reach::Limited || !granted {
+            return Ok(());
+        }
+        let page = PortalPage::ApiPermissions(connection.app.client_id);
+        self.watcher.notice(Event::Warning(&format!(
+            "Mail.Send is granted in Entra from before. The two add up, so the app can still send as every mailbox until that \
+             grant is removed under {}: {}",
+            page.path(),
+            connection.cloud.portal_link(page)
+        )));
+        let written = serde_json::to_value(proof).expect("a proof holds nothing that JSON lacks");
+        let name = self.options.name.as_str();
+        Ok(self.store().record_sender_reach(name, postkey_store::Reach::TenantWide, &written).await?)
     }
 
     pub(crate) fn store(&self) -> &Store {

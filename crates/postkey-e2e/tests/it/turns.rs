@@ -1,4 +1,5 @@
-//! What happens beside a setup: another run of it at the same time, and a credential that somebody removes afterwards.
+//! What happens beside a setup: another run of it at the same time, a credential that somebody removes afterwards, a grant
+//! from before.
 
 use std::time::Duration;
 
@@ -43,6 +44,17 @@ async fn a_credential_that_somebody_removed_is_made_anew() {
         assert_ne!(after, before, "{kind}");
         ends(&tenant, &setup, &["send", "--to", "alice@contoso.example"], true).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_a_grant_from_before_undoes_is_not_called_one() {
+    let tenant = Tenant::start(Duration::ZERO).await;
+    tenant.setup("wide", &["--reach", "tenant-wide"]).run().await;
+    let output = ended(tenant.setup("wide", &["--reach", "limited"]).command_of_setup()).await;
+    let words = said(&output);
+    assert!(output.status.success(), "{words}");
+    assert!(words.contains("the app can still send as every mailbox until that grant is removed"), "{words}");
+    assert!(words.contains("every mailbox of the tenant"), "{words}");
 }
 
 fn remove_credentials(tenant: &Tenant, name: &str) {

@@ -334,7 +334,7 @@ fn conclude(settings: &Settings, options: &SetupOptions, done: &Done) {
     for (name, value) in rows {
         output::line(format_args!("  {name:<10} {value}"));
     }
-    if options.reach == Reach::TenantWide {
+    if done.sender.reach == postkey_store::Reach::TenantWide {
         output::line(format_args!(
             "  {:<10} every mailbox of the tenant. To limit it: {command} sender limit {}",
             "can send as", options.name
