@@ -12,7 +12,8 @@ mod wiring;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     cli::{Cli, Command},
@@ -56,16 +57,26 @@ fn start_log(verbose: u8) {
         // Other crates' own traces may show bodies of requests: never secrets of ours in a log.
         (None, _) => "info,postkey=trace,postkey_setup=trace,postkey_identity=trace,postkey_graph=trace,postkey_transport=trace,postkey_store=trace".into(),
     };
-    // h2, hyper and rustls at trace level write what goes over the wire. The verifier's errors are in our own failures.
-    let capped = format!(
-        "{filter},h2=info,hyper=info,hyper_util=info,rustls=info,reqwest=info,sqlx=info,rustls_platform_verifier=off"
-    );
-    let filter = EnvFilter::try_new(capped).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(output::someone_watches())
-        .init();
+    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
+        output::note(format_args!("POSTKEY_LOG is not understood ({error}); logging at info instead"));
+        EnvFilter::new("info")
+    });
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(output::someone_watches());
+    let harmless = filter_fn(|line| may_be_logged(line.target(), *line.level()));
+    tracing_subscriber::registry().with(lines.with_filter(filter).with_filter(harmless)).init();
+}
+
+/// These write what goes over the wire when they log in detail.
+const WIRE: [&str; 6] = ["h2", "hyper", "hyper_util", "reqwest", "rustls", "sqlx"];
+
+/// Whatever was asked for: no filter brings a secret into the log.
+fn may_be_logged(target: &str, level: Level) -> bool {
+    match target.split("::").next().unwrap_or(target) {
+        // Its errors are in our own failures.
+        "rustls_platform_verifier" => false,
+        room if WIRE.contains(&room) => level <= Level::INFO,
+        _ => true,
+    }
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
@@ -102,4 +113,23 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_filter_shows_what_goes_over_the_wire() {
+        for (target, level, shown) in [
+            ("postkey_graph::call", Level::TRACE, true),
+            ("hyper::proto::h1", Level::TRACE, false),
+            ("hyper_util::client", Level::DEBUG, false),
+            ("h2", Level::INFO, true),
+            ("rustls_platform_verifier::verification", Level::ERROR, false),
+            ("hyperbole", Level::TRACE, true),
+        ] {
+            assert_eq!(may_be_logged(target, level), shown, "{target} {level}");
+        }
+    }
 }
