@@ -97,6 +97,12 @@ impl Diagnose for GivenError {
                  `openssl pkey -pubout -in key.pem` print the same for a pair."
                     .into()
             }
+            Self::Certificate(CertificateError::Key(_)) => {
+                "Give the RSA key of the certificate in PKCS #8; `openssl pkey -in key.pem -out key.pkcs8.pem` turns older forms into \
+                 it. A key of another kind cannot be used: `openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=postkey \
+                 -keyout key.pem -out cert.pem` makes a new pair."
+                    .into()
+            }
             Self::Secret(cause) => cause.remedy(),
             Self::Certificate(cause) => cause.remedy(),
             Self::Binary => {
@@ -216,8 +222,8 @@ impl Offered {
                 format!("given certificate {}", certificate.subject()),
             ),
             Self::Federated(file) => {
-                let file = file.display().to_string();
-                (NewMaterial::Federated { assertion_file: file.clone() }, format!("federated token {file}"))
+                let assertion_file = file.display().to_string();
+                (NewMaterial::Federated { assertion_file }, "given federated token".into())
             }
         }
     }

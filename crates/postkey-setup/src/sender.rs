@@ -46,7 +46,7 @@ pub enum SenderError {
     #[error(transparent)]
     Given(#[from] GivenError),
     /// Entra gave no token for it.
-    #[error("the {} was not saved: {}", .kind.word(), not_accepted(.cause))]
+    #[error("the {} was not saved: {}", .kind.word(), not_accepted(*.kind, .cause))]
     Refused {
         /// What was given.
         kind: Kind,
@@ -96,6 +96,11 @@ impl Diagnose for SenderError {
             Self::Mailbox(_) => "setup.mailbox_malformed",
             Self::Ended(_) => "setup.secret_ended",
             Self::TooEarly(_) => "setup.credential_too_early",
+            Self::Refused { kind: Kind::Federated, cause, .. }
+                if matches!(**cause, TokenError::AssertionTime { .. }) =>
+            {
+                "setup.federated_token_time"
+            }
             _ => self.inner().map_or("setup.sender", Diagnose::code),
         }
     }
@@ -104,6 +109,10 @@ impl Diagnose for SenderError {
         match self {
             // Entra's own sentence behind ours: the catalogue's would say ours again.
             Self::Refused { cause, .. } if matches!(**cause, TokenError::Credential(_)) => cause.why(),
+            // The enum's own words speak of our clock and our certificates.
+            Self::Refused { kind: Kind::Federated, cause, .. } if cause.refusal().is_some() => {
+                cause.refusal().map(ToString::to_string)
+            }
             Self::Refused { cause, .. } => Some(match cause.refusal() {
                 Some(refusal) => format!("{cause}: {refusal}"),
                 None => cause.why().map_or_else(|| cause.to_string(), |why| format!("{cause}: {why}")),
@@ -132,7 +141,14 @@ impl Diagnose for SenderError {
     }
 
     fn who(&self) -> Who {
-        self.inner().map_or(Who::You, Diagnose::who)
+        match self {
+            Self::Refused { kind: Kind::Federated, cause, .. }
+                if matches!(**cause, TokenError::AssertionTime { .. }) =>
+            {
+                Who::You
+            }
+            _ => self.inner().map_or(Who::You, Diagnose::who),
+        }
     }
 
     fn evidence(&self) -> Vec<(&'static str, String)> {
@@ -145,9 +161,10 @@ impl Diagnose for SenderError {
 }
 
 /// Whether Entra said no, or could not even be asked.
-fn not_accepted(cause: &TokenError) -> &'static str {
-    match cause {
-        TokenError::Credential(_) => "it cannot be presented",
+fn not_accepted(kind: Kind, cause: &TokenError) -> &'static str {
+    match (kind, cause) {
+        (_, TokenError::Credential(_)) => "it cannot be presented",
+        (Kind::Federated, TokenError::AssertionTime { .. }) => "it is outside its valid time",
         _ => "Entra gives no token for it",
     }
 }
@@ -160,7 +177,12 @@ fn federated_step(cause: &TokenError) -> String {
              (`timedatectl` shows it)."
                 .into()
         }
-        (TokenError::CredentialRefused(_) | TokenError::CertificateUnknown(_), Some(refusal)) => {
+        (TokenError::CertificateUnknown(_), _) => {
+            "Let the issuer sign with a key that it publishes: Entra reads them where its /.well-known/openid-configuration says, \
+             which must be reachable from the internet."
+                .into()
+        }
+        (TokenError::CredentialRefused(_), Some(refusal)) => {
             let context = &refusal.context;
             let page = PortalPage::Credentials(context.client);
             format!(

@@ -5,6 +5,7 @@ mod clients;
 mod core_dumps;
 mod crash;
 mod failures;
+mod given_credentials;
 mod harness;
 mod leaks;
 mod machine;

@@ -65,6 +65,11 @@ impl Story {
         story
     }
 
+    /// All that was told so far, nothing masked.
+    pub(crate) fn said(&self) -> &str {
+        &self.told
+    }
+
     /// Begins to tell anew.
     pub(crate) fn forget(&mut self) {
         self.told.clear();
@@ -327,6 +332,7 @@ const MASKS: &[(&str, &str)] = &[
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[id]"),
     (r"<[0-9a-f]{32}@", "<[message id]@"),
     (r"\b[0-9A-F]{40}\b", "[thumbprint]"),
+    (r"certificate [0-9A-F]{8}…", "certificate [8 of it]…"),
     (r"\b20[23]\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
     (r"\b20[23]\d-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC|Z)", "[time]"),
     (r"\b20[23]\d-\d\d-\d\d\b", "[day]"),

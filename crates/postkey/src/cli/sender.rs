@@ -215,7 +215,7 @@ fn options_for(missing: &[Missing]) -> String {
         Missing::ClientId => "--client-id GUID",
         Missing::Tenant => "--tenant TENANT",
         Missing::Mailbox => "--mailbox ADDRESS",
-        Missing::Credential => "--secret-file FILE (or --certificate, --federated-token-file)",
+        Missing::Credential => "--secret-file FILE",
     });
     options.collect::<Vec<_>>().join(" ")
 }
