@@ -50,7 +50,7 @@ fn begin(world: &World, request: &LoginRequest, key: &str) -> Result<Flow, Refus
     };
     let extends = |uri: &str| {
         let registered = app.web_redirect_uris.iter().chain(&app.spa_redirect_uris).chain(&app.public_redirect_uris);
-        registered.into_iter().any(|known| uri.starts_with(&format!("{}/", known.trim_end_matches('/'))))
+        registered.into_iter().any(|known| redirect::extends(known, uri))
     };
     // Version 1 allows extra path segments behind a registered URI.
     if redirect::registered(&app, &redirect_uri).is_none() && (v2 || !extends(&redirect_uri)) {

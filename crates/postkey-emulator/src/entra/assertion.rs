@@ -73,7 +73,9 @@ impl<'a> Jwt<'a> {
         let now = world.clock.now();
         let (from, until) = (self.seconds("nbf"), self.seconds("exp"));
         let Some(end) = until else { return Err(Refusal::assertion_malformed("The 'exp' claim is missing.")) };
-        if end + SKEW_SECONDS <= now.as_second() || from.is_some_and(|from| from > now.as_second() + SKEW_SECONDS) {
+        if end.saturating_add(SKEW_SECONDS) <= now.as_second()
+            || from.is_some_and(|from| from > now.as_second() + SKEW_SECONDS)
+        {
             return Err(Refusal::assertion_time(now, from, until));
         }
         Ok(())

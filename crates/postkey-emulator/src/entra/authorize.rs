@@ -112,12 +112,15 @@ fn complete(
 ) -> Result<(), Refusal> {
     let kinds = request.parameter("response_type").ok_or_else(|| Refusal::missing("response_type"))?;
     let kinds: Vec<&str> = kinds.split_ascii_whitespace().collect();
-    if kinds.iter().any(|kind| !["code", "id_token"].contains(kind)) || !kinds.contains(&"code") {
-        return Err(Refusal::unsupported_response_type());
+    if let Some(other) = kinds.iter().find(|kind| !["code", "id_token"].contains(kind)) {
+        return Err(Refusal::unsupported_response_type(other));
+    }
+    if !kinds.contains(&"code") {
+        return Err(Refusal::unsupported_response_type(&kinds.join(" ")));
     }
     if kinds.contains(&"id_token") {
         if !issues_id_tokens(app) {
-            return Err(Refusal::unsupported_response_type());
+            return Err(Refusal::unsupported_response_type("id_token"));
         }
         if asked.nonce.is_none() {
             return Err(Refusal::missing("nonce"));

@@ -446,12 +446,12 @@ impl Refusal {
         )
     }
 
-    pub(crate) fn unsupported_response_type() -> Self {
+    pub(crate) fn unsupported_response_type(kind: &str) -> Self {
         Self::new(
             700054,
             400,
             "unsupported_response_type",
-            "response_type 'id_token' isn't enabled for the application.",
+            format!("response_type '{kind}' isn't enabled for the application."),
         )
     }
 

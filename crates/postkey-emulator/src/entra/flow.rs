@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     directory::{Application, User},
-    world::World,
+    world::{Tenant, World},
 };
 
 /// A browser on its way.
@@ -91,8 +91,11 @@ fn sign_in_page(world: &mut World, flow: Flow, pick: Option<&User>, error: Optio
 }
 
 fn app_name(world: &World, flow: &Flow) -> String {
-    let app = authorize::application(world, flow.key, &flow.app_id.to_string());
-    app.map_or_else(|_| flow.app_id.to_string(), |app| app.display_name)
+    let id = flow.app_id.to_string();
+    let known = |tenant: &Tenant| token_endpoint::application(world, tenant.id, &id).ok();
+    // Version 1 of admin consent serves a single tenant's app at `common` too.
+    let app = flow.key.one(world).and_then(known).or_else(|| world.tenants.iter().find_map(known));
+    app.map_or(id, |app| app.display_name)
 }
 
 fn session(world: &World, request: &LoginRequest) -> Option<Session> {
@@ -289,13 +292,14 @@ pub(super) fn decide(world: &mut World, request: &LoginRequest) -> LoginResponse
     };
     let administers = matches!(flow.kind, Kind::AdminConsent(_));
     let list = consent::list(world, tenant, &app, &wanted, administers);
-    if !user.administrator && (administers || list.iter().any(|one| one.administrator)) {
+    let forced = matches!(&flow.kind, Kind::Authorize(asked) if asked.prompt == "consent");
+    // A device's confirmation without new permissions leaves the directory alone.
+    let grants = administers || forced || consent::needed(world, tenant, app.app_id, user_id, &wanted);
+    if grants && !user.administrator && (administers || list.iter().any(|one| one.administrator)) {
         return error_page(world, request, &Refusal::administrator_must_consent(&app.display_name));
     }
     let for_all = administers || (user.administrator && request.field("organization") == Some("yes"));
-    let forced = matches!(&flow.kind, Kind::Authorize(asked) if asked.prompt == "consent");
-    // A device's confirmation without new permissions leaves the directory alone.
-    if administers || forced || consent::needed(world, tenant, app.app_id, user_id, &wanted) {
+    if grants {
         consent::grant(world, tenant, app.app_id, (!for_all).then_some(user_id), &list);
     }
     finish(world, request, flow)

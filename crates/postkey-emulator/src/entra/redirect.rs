@@ -26,6 +26,18 @@ fn same(known: &str, asked: &str) -> bool {
     }
 }
 
+/// Whether `asked` lies below `known`: the same with further path segments.
+pub(crate) fn extends(known: &str, asked: &str) -> bool {
+    let below = |known: &str, asked: &str| {
+        let parts = asked.strip_prefix(&format!("{}/", known.trim_end_matches('/')));
+        parts.is_some_and(|parts| !parts.split('/').any(|part| [".", ".."].contains(&part)))
+    };
+    match (loopback(known), loopback(asked)) {
+        (Some((known_host, known)), Some((host, asked))) => known_host == host && below(known, asked),
+        _ => below(known, asked),
+    }
+}
+
 /// Host and what follows the port of `http://localhost…` or `http://127.0.0.1…`; no path is the same as `/`. // unverified
 fn loopback(uri: &str) -> Option<(&str, &str)> {
     let rest = uri.strip_prefix("http://")?;
@@ -86,6 +98,22 @@ mod tests {
             ("https://app.example/cb", "https://app.example/cb?x=1", false),
         ] {
             assert_eq!(same(known, asked), want, "{known} {asked}");
+        }
+    }
+
+    #[test]
+    fn further_segments_lie_below_what_is_registered_on_any_loopback_port() {
+        for (known, asked, want) in [
+            ("http://localhost/myapps/", "http://localhost:5000/myapps/extra/x", true),
+            ("http://localhost/myapps/", "http://localhost/myapps/extra", true),
+            ("http://localhost/myapps/", "http://localhost:5000/other", false),
+            ("http://localhost/myapps/", "http://localhost:5000/myapps/../other", false),
+            ("http://localhost/myapps/", "http://127.0.0.1:5000/myapps/extra", false),
+            ("https://app.example/cb", "https://app.example/cb/more", true),
+            ("https://app.example/cb", "https://app.example/cbmore", false),
+            ("https://app.example/cb", "https://app.example:444/cb/more", false),
+        ] {
+            assert_eq!(extends(known, asked), want, "{known} {asked}");
         }
     }
 

@@ -73,15 +73,15 @@ pub(crate) fn parse(world: &World, tenant: &Tenant, scope: &str) -> Result<Vec<S
 /// The API of a client credentials request, which must read `{resource}/.default`.
 pub(crate) fn parse_default(world: &World, tenant: &Tenant, scope: &str) -> Result<(String, Uuid), Refusal> {
     let scope = scope.trim();
-    let mut items = scope.split_ascii_whitespace();
-    let (Some(item), None) = (items.next(), items.next()) else {
-        return Err(Refusal::scope_needs_default(scope));
-    };
-    let (prefix, name) = split_resource(item);
-    if prefix.is_empty() || !name.eq_ignore_ascii_case(".default") {
-        return Err(Refusal::scope_needs_default(scope));
+    let mut items = scope.split_ascii_whitespace().map(split_resource);
+    let of_default = |(prefix, name): &(&str, &str)| !prefix.is_empty() && name.eq_ignore_ascii_case(".default");
+    match (items.next().filter(of_default), items.next()) {
+        (Some((prefix, _)), None) => resolve(world, tenant, prefix),
+        (Some(_), Some(second)) if of_default(&second) && items.all(|item| of_default(&item)) => {
+            Err(Refusal::several_resources())
+        }
+        _ => Err(Refusal::scope_needs_default(scope)),
     }
-    resolve(world, tenant, prefix)
 }
 
 /// `https://host/Name` → (`https://host`, `Name`); a bare name has no resource, which means Graph.

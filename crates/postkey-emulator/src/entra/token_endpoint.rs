@@ -42,6 +42,14 @@ pub(super) fn handle(world: &mut World, request: &LoginRequest, key: &str) -> Lo
         Err(refusal) => LoginResponse::refused(world, request, &refusal),
     };
     answer.app_id = app_id;
+    // As observed: clients that keep cookies must not mind them.
+    for cookie in [
+        "fpc=emulator; path=/; secure; HttpOnly; SameSite=None",
+        "x-ms-gateway-slice=estsfd; path=/; secure; HttpOnly",
+        "stsservicecookie=estsfd; path=/; secure; HttpOnly",
+    ] {
+        answer = answer.with("set-cookie", cookie);
+    }
     if request.header("origin").is_some() { cross_origin(answer) } else { answer }
 }
 

@@ -187,6 +187,9 @@ fn message_route(method: &Method, folder: Option<String>, rest: &[String]) -> Re
     if id == "$count" && rest.is_empty() {
         return only(method, &Method::GET, Need::ReadBasic, Action::Messages(folder, Messages::Count));
     }
+    if id.eq_ignore_ascii_case("delta") || id.starts_with("delta(") {
+        return Err(Refusal::no_segment(id)); // not here yet
+    }
     let id = id.clone();
     let Some((name, rest)) = rest.split_first() else {
         let (need, action) = match *method {

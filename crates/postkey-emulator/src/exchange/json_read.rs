@@ -55,10 +55,11 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// Five custom headers at most (observed).
 const CUSTOM_HEADERS: usize = 5;
 
-/// Parses a JSON body as an object.
+/// Parses a JSON body as an object whose members start with a small letter: the service takes `Body` for `body`, as
+/// Microsoft's own examples write some.
 pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
+        Ok(Value::Object(object)) => Ok(small_letters(object)),
         _ => Err(Refusal::new(
             400,
             "BadRequest",
@@ -66,6 +67,24 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
              format.",
         )),
     }
+}
+
+/// The parser bounds how deep this goes.
+fn small_letters(object: Map<String, Value>) -> Map<String, Value> {
+    fn inside(value: Value) -> Value {
+        match value {
+            Value::Object(object) => Value::Object(small_letters(object)),
+            Value::Array(list) => list.into_iter().map(inside).collect(),
+            other => other,
+        }
+    }
+    let small = |mut key: String| {
+        if let Some(first) = key.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
+        key
+    };
+    object.into_iter().map(|(key, value)| (small(key), inside(value))).collect()
 }
 
 /// A property of an action's body, in either case of its first letter.

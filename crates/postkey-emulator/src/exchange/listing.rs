@@ -30,15 +30,16 @@ pub(crate) fn view(context: &Context<'_>) -> Result<View, Refusal> {
                     .any(|property| property.eq_ignore_ascii_case(name))
         };
         if let Some(unknown) = names.iter().find(|name| !known(name)) {
-            return Err(Refusal::new(
-                400,
-                "RequestBroker--ParseUri",
-                format!("Could not find a property named '{unknown}' on type 'microsoft.graph.message'."),
-            ));
+            return Err(no_property(unknown));
         }
         view.select = Some(names);
     }
     if let Some(expand) = option(context.request, "$expand") {
+        let name = expand.split(['(', ',']).next().unwrap_or_default().trim();
+        let known = ["attachments", "extensions", "singleValueExtendedProperties", "multiValueExtendedProperties"];
+        if !known.iter().any(|property| property.eq_ignore_ascii_case(name)) {
+            return Err(no_property(name));
+        }
         view.attachments = expand.split(',').any(|part| part.trim().to_ascii_lowercase().starts_with("attachments"));
         view.extended = expand
             .split("id eq '")
@@ -47,6 +48,14 @@ pub(crate) fn view(context: &Context<'_>) -> Result<View, Refusal> {
             .collect();
     }
     Ok(view)
+}
+
+fn no_property(name: &str) -> Refusal {
+    Refusal::new(
+        400,
+        "RequestBroker--ParseUri",
+        format!("Could not find a property named '{name}' on type 'microsoft.graph.message'."),
+    )
 }
 
 pub(crate) fn selection(view: &View) -> String {
@@ -73,6 +82,13 @@ fn matching<'a>(
                 .collect()
         })
         .unwrap_or_default();
+    let sortable = |name: &str| {
+        let first = name.split('/').next().unwrap_or_default();
+        json_write::MESSAGE_PROPERTIES.iter().any(|property| property.eq_ignore_ascii_case(first))
+    };
+    if let Some((unknown, _)) = order.iter().find(|(name, _)| !sortable(name)) {
+        return Err(no_property(unknown));
+    }
     let search = option(request, "$search").map(|text| text.trim().trim_matches('"').to_lowercase());
     if search.is_some() && (filter.is_some() || !order.is_empty()) {
         // unverified: code and text

@@ -48,7 +48,16 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, tls: TlsAc
             () = shared.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let (Ok(place), Ok((socket, _))) = (place, accepted) else { continue };
+        let Ok(place) = place else { return };
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(cause) => {
+                // Out of file descriptors, most likely: it passes when connections end.
+                tracing::warn!(%cause, "accepting an SMTP connection failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
         let (inner, tls) = (Arc::clone(&shared), tls.clone());
         shared.tasks.spawn(async move {
             let _place = place;

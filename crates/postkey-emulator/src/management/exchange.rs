@@ -247,6 +247,10 @@ fn mailbox(world: &mut World, address: &str, change: MailboxChange) -> Answer {
     if change.submission_refusal.is_some() || change.max_send_bytes.is_some() {
         let mailbox = tenant.mailbox_mut(address).ok_or_else(|| Refused::Unknown(address.to_owned()))?;
         if let Some(reply) = change.submission_refusal {
+            let replies = |reply: &str| reply.starts_with(['4', '5']) && !reply.contains(char::is_control);
+            if !reply.is_empty() && !replies(&reply) {
+                return Err(Refused::Value("a reply is one line that starts with 4 or 5"));
+            }
             mailbox.submission_refusal = (!reply.is_empty()).then_some(reply);
         }
         if let Some(bytes) = change.max_send_bytes {

@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    faults::Fault,
+    faults::{Action, Fault},
     server::{Arrived, Shared, made, pairs, segments},
     world::World,
 };
@@ -219,6 +219,10 @@ fn faults(world: &mut World, arrived: &Arrived, rest: &[&str]) -> Answer {
         (&Method::GET, []) => Ok(ok(json!(world.faults.list()))),
         (&Method::POST, []) => {
             let fault: Fault = body(arrived)?;
+            // Others are no final answers, or none at all.
+            if matches!(fault.action, Action::Status { status, .. } if !(200..600).contains(&status)) {
+                return Err(Refused::Value("a status lies between 200 and 599"));
+            }
             let id = world.faults.add(fault).ok_or(Refused::Value("there are too many faults; remove some"))?;
             Ok(Reply::Json(201, json!({"id": id})))
         }

@@ -13,7 +13,10 @@ use crate::{
 
 fn request(arrived: &Arrived) -> LoginRequest {
     let header = |name: &str| arrived.headers.get(name).and_then(|value| value.to_str().ok());
-    let form = header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    let form = header("content-type").is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    });
     let correlation = header("client-request-id").map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
     LoginRequest {
         method: arrived.method.clone(),

@@ -5,6 +5,7 @@ mod body;
 mod graph;
 mod login;
 pub(crate) mod proxy;
+mod wire;
 
 use std::{
     net::SocketAddr,
@@ -27,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 pub(crate) use body::AnswerBody;
+pub(crate) use wire::{http_date, made, pairs, segments};
 
 use crate::{
     faults::{Action, Fault, FaultKey},
@@ -226,24 +228,29 @@ async fn answer(port: &Port, request: Request<Incoming>) -> Result<Response<Answ
     let request_id = Uuid::new_v4();
     let (head, body) = request.into_parts();
     let host = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-    if !port.hosts.contains(&host) {
-        return Ok(plain(421, "This port does not answer to that host name.\n"));
-    }
-    let body = match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_LIMIT).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(cause)) if cause.is::<LengthLimitError>() => return Ok(plain(413, "The request is too large.\n")),
-        Ok(Err(_)) | Err(_) => return Err(Cut),
-    };
     let scheme = if port.tls.is_some() { "https" } else { "http" };
-    let arrived = Arrived {
+    let mut arrived = Arrived {
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
         method: head.method,
         headers: head.headers,
-        body,
+        body: Bytes::new(),
         origin: format!("{scheme}://{host}"),
         request_id,
     };
+    let early = |arrived: &Arrived, status, code, message| {
+        Ok(refused(port.face, &port.shared, arrived, status, Some(code), message).response.map(AnswerBody::whole))
+    };
+    if !port.hosts.contains(&host) {
+        return early(&arrived, 421, "MisdirectedRequest", "This port does not answer to that host name.");
+    }
+    match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(body)) => arrived.body = body.to_bytes(),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
+            return early(&arrived, 413, "RequestEntityTooLarge", "The request is too large.");
+        }
+        Ok(Err(_)) | Err(_) => return Err(Cut),
+    }
     match port.face {
         Face::Management => Ok(crate::management::answer(&port.shared, &arrived).await.map(AnswerBody::whole)),
         face => protocol(face, &port.shared, &arrived).await,
@@ -350,10 +357,40 @@ impl Drop for Noted<'_> {
 }
 
 fn room(face: Face, shared: &Shared, arrived: &Arrived) -> Answered {
-    match face {
+    let answered = unless_it_panics(|| match face {
         Face::Login => login::answer(&mut shared.world(), arrived),
         _ => graph::answer(&mut shared.world(), arrived),
-    }
+    });
+    answered.unwrap_or_else(|| {
+        tracing::error!(method = %arrived.method, path = %arrived.path, "answering a request failed");
+        refused(face, shared, arrived, 500, None, "The service failed.")
+    })
+}
+
+/// What `answer` makes, or None when it panics: a mistake in a room is answered as the real service answers its own, and
+/// the next request is served. Whoever started the emulator reads of it on stderr, where the panic hook writes.
+fn unless_it_panics<T>(answer: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(answer)).ok()
+}
+
+/// A refusal that no room words, in the face's own shape and with its correlation ids.
+fn refused(face: Face, shared: &Shared, arrived: &Arrived, status: u16, code: Option<&str>, message: &str) -> Answered {
+    let action = Action::Status {
+        status,
+        code: code.map(str::to_owned),
+        aadsts: None,
+        message: Some(message.to_owned()),
+        retry_after_seconds: None,
+        retry_after_as_date: false,
+    };
+    let response = match face {
+        Face::Login => login::injected(&shared.world(), arrived, &action),
+        Face::Graph => graph::injected(&shared.world(), arrived, &action),
+        Face::Management => {
+            made(status, &[("content-type", "text/plain; charset=utf-8")], Bytes::from(format!("{message}\n")))
+        }
+    };
+    Answered { response, app_id: None, tenant: None, cut: false }
 }
 
 /// What a fault makes of the answer; the flag asks for a truncated body.
@@ -412,57 +449,20 @@ pub(crate) async fn hang(shared: &Shared, fault: u64) {
     }
 }
 
-/// Decoded path segments, empty ones dropped.
-pub(crate) fn segments(path: &str) -> Vec<String> {
-    path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Decodes `%XX`; what is no such escape stays as it is.
-pub(crate) fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| bytes.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        match escaped {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
+    #[test]
+    fn a_mistake_in_a_room_does_not_stop_the_next_request() {
+        let world = Mutex::new(1);
+        let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = unless_it_panics(|| {
+            let mut held = lock();
+            *held += 1;
+            panic!("on purpose");
+        });
+        assert_eq!(failed.map(|()| 0), None);
+        assert_eq!(unless_it_panics(|| *lock()), Some(2));
     }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-/// Decoded name and value pairs of a query or a form.
-pub(crate) fn pairs(text: &[u8]) -> Vec<(String, String)> {
-    form_urlencoded::parse(text).into_owned().collect()
-}
-
-pub(crate) fn http_date(at: jiff::Timestamp) -> String {
-    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
-fn plain(status: u16, text: &'static str) -> Response<AnswerBody> {
-    made(status, &[("content-type", "text/plain; charset=utf-8")], Bytes::from_static(text.as_bytes()))
-        .map(AnswerBody::whole)
-}
-
-/// A response from parts that this crate wrote itself; a header that cannot be one is left out.
-pub(crate) fn made<V: AsRef<str>>(status: u16, headers: &[(&'static str, V)], body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in headers {
-        if let Ok(value) = value.as_ref().parse() {
-            response.headers_mut().append(*name, value);
-        }
-    }
-    response
 }

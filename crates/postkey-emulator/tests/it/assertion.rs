@@ -104,6 +104,12 @@ async fn a_certificate_proves_the_app_however_its_client_writes_the_assertion() 
         (&ps, with(json!({"nbf": seconds + 299})), 200, 0),
         (&ps, with(json!({"nbf": seconds + 600})), 401, 700024),
         (&ps, with(json!({"exp": seconds - 600})), 401, 700024),
+        // Entra does not cap `exp`, and no number may trip anybody up.
+        (&ps, with(json!({"exp": 1e300})), 200, 0),
+        (&ps, with(json!({"exp": i64::MAX})), 200, 0),
+        (&ps, with(json!({"exp": -1e300})), 401, 700024),
+        (&ps, with(json!({"nbf": 1e300})), 401, 700024),
+        (&ps, with(json!({"exp": null})), 401, 50027),
         (&ps, with(json!({"sub": "5b8a0dd2-3f3c-4d5b-8f8f-0f2f8b1b0e11"})), 401, 50048),
         (&ps, with(json!({"aud": "https://login.example/token"})), 401, 50027),
         (&rs, with(json!({"iss": "https://issuer.example"})), 401, 70021),

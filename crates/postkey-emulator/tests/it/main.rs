@@ -6,6 +6,7 @@ mod directory;
 mod discovery;
 mod faults;
 mod mail;
+mod oddities;
 mod sign_in;
 mod support;
 mod token;
