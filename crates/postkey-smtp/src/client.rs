@@ -266,7 +266,10 @@ impl Session {
                 _ => {}
             }
             match self.parser.take() {
-                Ok(Some(reply)) => self.hear(reply),
+                Ok(Some(reply)) => {
+                    let reply = self.clean(reply);
+                    self.hear(reply);
+                }
                 Ok(None) => return Action::Read(self.stage()),
                 Err(error) => self.garbled(error),
             }
@@ -297,7 +300,7 @@ impl Session {
 
     /// The connection ended or a deadline passed. A reply that arrived first still counts.
     pub fn lost(&mut self) {
-        let early = self.parser.take().ok().flatten();
+        let early = self.parser.take().ok().flatten().map(|reply| self.clean(reply));
         let stage = self.stage();
         let recipients = std::mem::take(&mut self.outcomes);
         let end = match std::mem::replace(&mut self.state, State::Greeting) {
@@ -321,6 +324,14 @@ impl Session {
     /// What the last EHLO reply offered.
     pub fn offers(&self) -> &Offers {
         &self.offers
+    }
+
+    /// A server may repeat a command that it does not like, and ours holds a token.
+    fn clean(&self, reply: Reply) -> Reply {
+        match &self.plan.auth {
+            Some(response) => reply.without(response.expose()),
+            None => reply,
+        }
     }
 
     fn hear(&mut self, reply: Reply) {
@@ -363,7 +374,10 @@ impl Session {
         }
     }
 
-    fn garbled(&mut self, error: ReplyError) {
+    fn garbled(&mut self, mut error: ReplyError) {
+        if let (ReplyError::NotAReply(line), Some(response)) = (&mut error, &self.plan.auth) {
+            *line = line.replace(response.expose(), "[removed]");
+        }
         let end = match std::mem::replace(&mut self.state, State::Greeting) {
             State::Over(end) | State::Quit(end) => *end,
             State::DataEnd => End::Unknown { recipients: std::mem::take(&mut self.outcomes) },

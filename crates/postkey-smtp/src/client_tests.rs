@@ -109,6 +109,16 @@ fn a_failed_authentication_ends_the_same_whichever_way_the_server_tells_it() {
 }
 
 #[test]
+fn a_server_that_repeats_our_token_does_not_make_us_repeat_it() {
+    let response = plan().auth.unwrap().expose().to_owned();
+    for answer in [format!("500 5.5.2 unknown: {response}"), format!("unknown: {response}")] {
+        let (_, end) = run(plan(), &format!("{OFFERS}334 \r\n{answer}\r\n221 Bye\r\n"));
+        let said = format!("{end:?}");
+        assert!(!said.contains(&response) && said.contains("unknown: [removed]"), "{said}");
+    }
+}
+
+#[test]
 fn without_recipients_the_session_signs_in_and_leaves() {
     let plan = Plan { recipients: Vec::new(), ..plan() };
     let (said, end) = run(plan, &format!("{OFFERS}{AUTHENTICATED}221 Bye\r\n"));

@@ -36,6 +36,14 @@ impl Reply {
         self.lines.join(" ").trim().to_owned()
     }
 
+    /// The same without a secret that it repeats: what a server says is shown and logged.
+    pub(crate) fn without(mut self, secret: &str) -> Self {
+        for line in self.lines.iter_mut().filter(|line| line.contains(secret)) {
+            *line = line.replace(secret, "[removed]");
+        }
+        self
+    }
+
     /// 2xx: done.
     pub fn is_positive(&self) -> bool {
         self.code / 100 == 2
