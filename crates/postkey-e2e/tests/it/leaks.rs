@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use postkey_base::Clock;
 use postkey_emulator::exchange::administration::Right;
 use postkey_emulator::faults::{Action, Fault};
@@ -40,6 +41,7 @@ async fn no_secret_is_left_behind_by_a_run_with_everything_logged() {
         life.does_its_work(setup).await;
     }
     life.meets_echoes(&given).await;
+    life.meets_an_smtp_server_that_echoes(&by_certificate).await;
     life.meets_refusals(&by_secret).await;
     life.looks_everywhere(&[&by_secret, &by_certificate, &by_browser, &given]).await;
 }
@@ -317,6 +319,34 @@ impl<'a> Life<'a> {
             assert_eq!(ended.success(), status == 401, "{}", self.last_words());
             emulator.clear_faults();
         }
+    }
+
+    async fn meets_an_smtp_server_that_echoes(&mut self, setup: &Setup<'_>) {
+        let emulator = &self.tenant.emulator;
+        let sample = emulator.sample();
+        let send = ["send", "--sender", setup.name(), "--to", &sample.user_name, "--subject", "echo", "--wait", "0"];
+        let command = setup.command(&[&send[..], &["--body", "It fails.", "--route", "smtp"]].concat());
+        let command = self.logged(command, "echoed-by-smtp");
+        let issued = emulator.with_world(|world| world.issued_secrets.len());
+        // Its calls are for a token for Graph, for one for SMTP, then AUTH.
+        let held = setup.held_up(command, 2, Moment::BeforeItIsAnswered).await.expect("it needs two tokens");
+        let tokens = emulator.with_world(|world| world.issued_secrets[issued..].to_vec());
+        let [_, token] = &tokens[..] else { panic!("{} tokens instead of two", tokens.len()) };
+        let line = STANDARD.encode(format!("user={}\u{1}auth=Bearer {token}\u{1}\u{1}", sample.sender));
+        emulator.with_world(|world| {
+            let action = Action::Status {
+                status: 454,
+                code: None,
+                aadsts: None,
+                message: Some(format!("4.7.0 This was sent: {line}")),
+                retry_after_seconds: None,
+                retry_after_as_date: false,
+            };
+            world.faults.add(Fault::of("smtp.auth", action));
+        });
+        assert!(!held.goes_on().await.success());
+        assert!(self.last_words().contains("This was sent"), "{}", self.last_words());
+        emulator.clear_faults();
     }
 
     async fn meets_refusals(&mut self, setup: &Setup<'_>) {
