@@ -7,13 +7,14 @@ use postkey_base::{ClientId, ClientSecret, Diagnose, EmailAddress, TenantId, Who
 use postkey_graph::applications;
 use postkey_identity::{Cloud, PortalPage, TenantRef, TokenEndpoint, TokenError};
 use postkey_store::{
-    App, CredentialState, LocalAppId, LocalCredentialId, Minted, NewCredential, Opened, Origin, Sender, SenderValues,
-    Store, StoreError,
+    App, CredentialState, LocalAppId, LocalCredentialId, Material, Minted, NewCredential, Opened, Origin, Sender,
+    SenderValues, Store, StoreError,
 };
 
 use crate::{
     connection::{ConnectionError, Outside},
     given::{GivenCredential, GivenError, Kind, Offered},
+    options::{OptionError, SetupName},
     pasted::{self, Field, PasteError},
 };
 
@@ -36,6 +37,9 @@ pub struct Given {
 /// credential.
 #[derive(Debug, thiserror::Error)]
 pub enum SenderError {
+    /// A name that cannot be one.
+    #[error(transparent)]
+    Name(#[from] OptionError),
     /// A value that cannot be what its field asks for.
     #[error(transparent)]
     Paste(#[from] PasteError),
@@ -58,7 +62,7 @@ pub enum SenderError {
         #[source]
         cause: Box<TokenError>,
     },
-    /// Only a secret is kept for later.
+    /// A credential before client id and tenant are known: only a secret is kept for later.
     #[error("the {} was not saved: it can be tried only once client id and tenant are known", .0.word())]
     TooEarly(Kind),
     /// The tenant cannot be found, or not asked about.
@@ -81,6 +85,7 @@ impl From<StoreError> for SenderError {
 impl SenderError {
     fn inner(&self) -> Option<&dyn Diagnose> {
         match self {
+            Self::Name(cause) => Some(cause),
             Self::Paste(cause) => Some(cause),
             Self::Given(cause) => Some(cause),
             Self::Refused { cause, .. } | Self::Tenant(cause) => Some(&**cause),
@@ -202,8 +207,11 @@ fn federated_step(cause: &TokenError) -> String {
 /// The first value that does not hold.
 pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> Result<Sender, SenderError> {
     let store = &outside.store;
-    let known = store.sender(name).await?;
-    let mut values = known.map_or_else(|| SenderValues::named(name), |sender| sender.values);
+    let mut values = match store.sender(name).await? {
+        Some(known) => known.values,
+        // The same names as setup's: they stand in commands, and beside each other in lists.
+        None => SenderValues::named(name.parse::<SetupName>()?.as_str()),
+    };
     // Shapes first: nothing is asked of anybody for a value that cannot be right.
     let now = outside.clock.now();
     let offered = given.credential.as_ref().map(|credential| credential.checked(now)).transpose()?;
@@ -251,9 +259,9 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
     let Some(offered) = offered.or(staged.map(Offered::Secret)) else {
         // A date alone belongs to the secret that is in use.
         if let (Some(expires), Some(app)) = (given.expires, values.app)
-            && let Some(current) = store.current_credential(app).await?
+            && let Some(secret) = secret_in_use(store, app).await?
         {
-            store.record_learned(current.id, None, Some(expires)).await?;
+            store.record_learned(secret, None, Some(expires)).await?;
         }
         return Ok(saved);
     };
@@ -261,8 +269,8 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
         let Offered::Secret(secret) = &offered else { return Err(SenderError::TooEarly(offered.kind())) };
         return Ok(store.stage_sender_secret(name, secret).await?);
     };
-    let app = match try_credential(outside, &endpoint, tenant, client, &offered, given.expires).await {
-        Ok(app) => app,
+    let (app, credential) = match try_credential(outside, &endpoint, tenant, client, &offered, given.expires).await {
+        Ok(accepted) => accepted,
         Err(error) => {
             // A staged secret that turns out wrong is of no use to anybody.
             let hopeless = matches!(&error, SenderError::Refused { cause, .. } if !cause.is_transient());
@@ -276,7 +284,7 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
     store.drop_staged_sender_secret(name).await?;
     let saved = store.save_sender(&values).await?;
     if let Offered::Secret(secret) = &offered {
-        learn_end(outside, &cloud, app, secret).await?;
+        learn_end(outside, &cloud, app, credential, secret).await?;
     }
     Ok(saved)
 }
@@ -287,12 +295,11 @@ async fn learn_end(
     outside: &Outside,
     cloud: &Cloud,
     app: LocalAppId,
+    credential: LocalCredentialId,
     secret: &ClientSecret,
 ) -> Result<(), SenderError> {
     let store = &outside.store;
-    let (Some(app), Some(current)) = (store.app(app).await?, store.current_credential(app).await?) else {
-        return Ok(());
-    };
+    let Some(app) = store.app(app).await? else { return Ok(()) };
     let graph = outside.app(&app, cloud).await?.graph()?;
     let Ok(registration) = applications::get_by_client_id(&graph, app.client_id).await else {
         return Ok(());
@@ -305,7 +312,7 @@ async fn learn_end(
         .filter(|seen| seen.hint.as_deref() == Some(&*start) && seen.ends.is_none_or(|ends| ends > now));
     // Three characters are a hint, not an identity: two secrets that begin alike tell nothing.
     if let (Some(only), None) = (candidates.next(), candidates.next()) {
-        store.record_learned(current.id, Some(only.key_id), only.ends).await?;
+        store.record_learned(credential, Some(only.key_id), only.ends).await?;
     }
     Ok(())
 }
@@ -346,7 +353,7 @@ async fn try_credential(
     client: ClientId,
     offered: &Offered,
     expires: Option<Timestamp>,
-) -> Result<LocalAppId, SenderError> {
+) -> Result<(LocalAppId, LocalCredentialId), SenderError> {
     let store = &outside.store;
     let credential = offered.presented();
     let scope = endpoint.cloud().graph_scope();
@@ -371,15 +378,16 @@ async fn try_credential(
         permissions: Vec::new(),
         created_at: outside.clock.now(),
     });
+    let (starts_at, ends_at) = offered.validity();
+    // A certificate knows its own end.
+    let ends_at = ends_at.or(expires);
     if let Some(known) = known_already(store, app.id, offered).await? {
-        store.record_learned(known, None, expires).await?;
-        return Ok(app.id);
+        store.record_learned(known, None, ends_at).await?;
+        return Ok((app.id, known));
     }
     let id = LocalCredentialId::random();
     let (material, display_name) = offered.material();
-    let (starts_at, ends_at) = offered.validity();
     let nonce = id.to_string();
-    let ends_at = ends_at.or(expires);
     let new = NewCredential { id, app: app.id, nonce, display_name, material, starts_at, ends_at };
     let minted = match offered {
         Offered::Secret(secret) => Minted {
@@ -397,7 +405,16 @@ async fn try_credential(
             commit.record_verified(id).await.map(drop)
         })
         .await?;
-    Ok(app.id)
+    Ok((app.id, id))
+}
+
+/// The secret that came last, also beside a certificate that came later: only a secret's end must be told.
+async fn secret_in_use(store: &Store, app: LocalAppId) -> Result<Option<LocalCredentialId>, StoreError> {
+    let secrets = store.credentials(app).await?.into_iter().filter_map(|held| match (held.state, held.material) {
+        (CredentialState::Verified { at }, Material::Secret { .. }) => Some((at, held.id)),
+        _ => None,
+    });
+    Ok(secrets.max_by_key(|(at, _)| *at).map(|(_, id)| id))
 }
 
 /// The same credential, given once more, is no second one.
@@ -419,4 +436,69 @@ async fn known_already(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use postkey_base::{Clock, PrivateKeyDer};
+    use postkey_identity::Network;
+    use postkey_store::{Location, MasterKeys, NewMaterial};
+
+    use super::*;
+
+    async fn outside(folder: &tempfile::TempDir) -> Outside {
+        let place = Location::Sqlite(folder.path().join("postkey.db"));
+        let store = Store::open(place, MasterKeys::fresh(), Clock::real()).await.unwrap();
+        Outside::new(store, Network::default(), Clock::real())
+    }
+
+    #[tokio::test]
+    async fn a_sender_is_named_as_a_setup_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = outside(&folder).await;
+        for name in ["", "a b", "--json", "Reports", "a\u{1b}[2J", "a;b"] {
+            let refused = add(&outside, name, &Cloud::global(), Given::default()).await.unwrap_err();
+            assert_eq!(refused.code(), "setup.name", "{name:?}");
+            assert!(outside.store.senders().await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_date_alone_is_the_secrets_although_a_certificate_came_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = outside(&folder).await.store;
+        let tenant = TenantId::random();
+        store.save_tenant(tenant, &serde_json::json!({}), None, None).await.unwrap();
+        let app = App {
+            id: LocalAppId::random(),
+            tenant,
+            client_id: ClientId::random(),
+            object_id: None,
+            service_principal: None,
+            unique_name: None,
+            display_name: "app".into(),
+            origin: Origin::Given,
+            permissions: Vec::new(),
+            created_at: Timestamp::now(),
+        };
+        store.save_app(&app).await.unwrap();
+        let secret = Some(ClientSecret::new("a-secret-of-the-app".into()));
+        let certificate = NewMaterial::Certificate {
+            thumbprint: "AB".into(),
+            certificate: vec![1],
+            private_key: PrivateKeyDer::new(vec![2]),
+        };
+        let mut ids = Vec::new();
+        for (material, secret) in [(NewMaterial::Secret, secret), (certificate, None)] {
+            let id = LocalCredentialId::random();
+            let (nonce, display_name) = (id.to_string(), "given".into());
+            let new = NewCredential { id, app: app.id, nonce, display_name, material, starts_at: None, ends_at: None };
+            store.insert_credential(&new).await.unwrap();
+            store.record_minted(id, &Minted { secret, ..Minted::default() }).await.unwrap();
+            store.record_verified(id).await.unwrap();
+            ids.push(id);
+        }
+        assert_eq!(secret_in_use(&store, app.id).await.unwrap(), Some(ids[0]));
+        assert_eq!(secret_in_use(&store, LocalAppId::random()).await.unwrap(), None);
+    }
 }
