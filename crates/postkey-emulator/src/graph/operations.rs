@@ -258,7 +258,8 @@ fn unroutable(shape: &[&str], path: &[String]) -> Refusal {
         return Refusal::method_not_allowed();
     }
     let strange = shape.iter().zip(path).find(|(name, _)| !COLLECTIONS.contains(name) && **name != "{}");
-    Refusal::unknown_segment(strange.map_or("", |(name, _)| name))
+    let last = path.last().map_or("", String::as_str);
+    Refusal::unknown_segment(strange.map_or(last, |(name, _)| name))
 }
 
 #[cfg(test)]

@@ -16,7 +16,11 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -244,12 +248,16 @@ async fn answer(port: &Port, request: Request<Incoming>) -> Result<Response<Answ
     if !port.hosts.contains(&host) {
         return early(&arrived, 421, "MisdirectedRequest", "This port does not answer to that host name.");
     }
+    let too_large = || early(&arrived, 413, "RequestEntityTooLarge", "The request is too large.");
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return too_large();
+    }
     match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_LIMIT).collect()).await {
         Ok(Ok(body)) => arrived.body = body.to_bytes(),
-        Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
-            return early(&arrived, 413, "RequestEntityTooLarge", "The request is too large.");
-        }
-        Ok(Err(_)) | Err(_) => return Err(Cut),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => return too_large(),
+        // Broken off or malformed; whoever broke it off does not read the answer.
+        Ok(Err(_)) => return early(&arrived, 400, "BadRequest", "The request's body cannot be read."),
+        Err(_) => return early(&arrived, 408, "RequestTimeout", "The request's body took too long."),
     }
     match port.face {
         Face::Management => Ok(crate::management::answer(&port.shared, &arrived).await.map(AnswerBody::whole)),

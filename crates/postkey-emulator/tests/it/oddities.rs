@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postkey_emulator::visitor::Ended;
+use rustls_pki_types::{ServerName, pem::PemObject};
 use serde_json::{Value, json};
 
 use crate::support::{Box, GRAPH};
@@ -144,6 +145,34 @@ async fn what_is_refused_at_the_door_is_refused_in_the_shape_of_the_host() {
     let request = tenant.client.post(tenant.login("oauth2/v2.0/token")).body(large);
     let (status, body, named) = early(request).await;
     assert_eq!((status, &body["error"], named), (413, &json!("invalid_request"), true), "{body}");
+    tenant.emulator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_its_framing_or_promises_too_much_is_answered_at_once() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let tenant = Box::start().await;
+    let ca = rustls_pki_types::CertificateDer::from_pem_slice(tenant.emulator.ca_pem().as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca).unwrap();
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(tls));
+    let url = reqwest::Url::parse(&tenant.emulator.graph()).unwrap();
+    let host = format!("localhost:{}", url.port().unwrap());
+    for (framing, body, status) in
+        [("Transfer-Encoding: chunked", "zz\r\n\r\n", 400), ("Content-Length: 99999999999", "", 413)]
+    {
+        let stream = tokio::net::TcpStream::connect(("localhost", url.port().unwrap())).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        let request = format!("POST /v1.0/users HTTP/1.1\r\nHost: {host}\r\n{framing}\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1_024];
+        let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut answer)).await.unwrap().unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{framing}: {answer}");
+        assert!(answer.contains("request-id: "), "{framing}: {answer}");
+    }
     tenant.emulator.shutdown().await;
 }
 
