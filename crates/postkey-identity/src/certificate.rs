@@ -53,7 +53,7 @@ pub enum CertificateError {
     /// Not an RSA key.
     #[error("the private key cannot be used: {0}")]
     Key(String),
-    /// Behind a passphrase.
+    /// A private key behind a passphrase.
     #[error("the private key is encrypted with a passphrase")]
     Encrypted,
     /// Two halves of different pairs.

@@ -53,10 +53,10 @@ pub enum GivenError {
     /// Neither a pair nor usable.
     #[error(transparent)]
     Certificate(CertificateError),
-    /// DER or PKCS #12.
+    /// A certificate in DER or PKCS #12.
     #[error("this is no PEM text")]
     Binary,
-    /// Past its end.
+    /// A certificate past its end.
     #[error("the certificate {subject} has ended on {}", day(*.on))]
     Ended {
         /// Whose name it bears.
@@ -64,7 +64,7 @@ pub enum GivenError {
         /// When.
         on: Timestamp,
     },
-    /// Before its beginning.
+    /// A certificate before its beginning.
     #[error("the certificate {subject} is not valid before {from}")]
     NotYet {
         /// Whose name it bears.
