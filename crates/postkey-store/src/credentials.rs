@@ -57,7 +57,8 @@ pub enum Material {
     Certificate {
         /// The certificate's thumbprint, as the caller writes it.
         thumbprint: String,
-        /// The certificate, DER.
+        /// The certificate, DER; base64 in JSON.
+        #[serde(with = "base64_text")]
         certificate: Vec<u8>,
     },
     /// Assertions of another issuer, read from a file each time; nothing is sealed.
@@ -461,4 +462,18 @@ fn place(id: LocalCredentialId, column: &'static str) -> Place {
 
 fn unknown(id: LocalCredentialId) -> StoreError {
     StoreError::NotFound { what: format!("credential {id}") }
+}
+
+/// Bytes as people can paste them elsewhere.
+mod base64_text {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
