@@ -282,7 +282,7 @@ pub(crate) enum Representation {
 /// Who sends, for the question whether this From is allowed.
 #[derive(Debug, Clone)]
 pub(crate) struct Sender<'a> {
-    /// The signed-in user or, app-only, the service principal.
+    /// The signed-in user or, app-only, the service principal; the mailbox's owner where its name is used like one's own.
     pub(crate) actors: Vec<Uuid>,
     /// The mailbox that the request goes through.
     pub(crate) mailbox: &'a Mailbox,
@@ -290,7 +290,8 @@ pub(crate) struct Sender<'a> {
 
 /// Whether a message with this From may be sent; None = it may not.
 pub(crate) fn representation(tenant: &Tenant, sender: &Sender<'_>, from: &str) -> Option<Representation> {
-    if sender.mailbox.has_address(from) {
+    // Full Access opens another's mailbox; it does not make its holder the one who owns it.
+    if sender.mailbox.has_address(from) && sender.actors.contains(&sender.mailbox.owner) {
         return Some(Representation::Own);
     }
     let represented = tenant.mailboxes.values().find(|mailbox| mailbox.has_address(from))?;

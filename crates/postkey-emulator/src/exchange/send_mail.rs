@@ -10,7 +10,7 @@ use super::{
     address_faults::{self, AddressFault, FaultKind, SLOW_MS},
     delivery::{self, Outgoing},
     json_read, limits,
-    mailbox::Letter,
+    mailbox::{Letter, Mailbox},
     mime_read, mime_write,
     refusal::Refusal,
 };
@@ -227,7 +227,11 @@ pub(crate) fn check(
                 }
             }
             Some(Representation::SendAs) => letter.sender = letter.from.clone(),
-            Some(Representation::OnBehalf) => letter.sender = Some(own),
+            Some(Representation::OnBehalf) => {
+                // The one who really sends, through whichever mailbox.
+                let real = caller.user.and_then(|user| tenant.mailboxes.get(&user));
+                letter.sender = Some(real.map_or(own, Mailbox::as_recipient));
+            }
         }
         let delegated_other = caller.user.is_some() && representation != Some(Representation::Own);
         if delegated_other && !caller.scopes.contains("Mail.Send.Shared") {

@@ -205,6 +205,27 @@ fn a_user_sends_from_their_own_mailbox_and_as_others_only_with_the_right() {
 }
 
 #[test]
+fn full_access_to_a_mailbox_is_no_right_to_send_as_it() {
+    let through_team = |rights: &[Right]| {
+        let mut world = world();
+        for right in rights {
+            world.tenants[0].grant("team@contoso.example", *right, ALICE);
+        }
+        let caller = delegated(ALICE, "Mail.Send Mail.Send.Shared");
+        let to_bob = hello("bob@contoso.example");
+        let answer = post_json(&mut world, &caller, "/users/team@contoso.example/sendMail", &to_bob);
+        let got = folder(&mut world, "bob@contoso.example", "Inbox");
+        let mime = got.first().map(|mail| String::from_utf8(mail.mime.to_vec()).unwrap()).unwrap_or_default();
+        let sender = mime.lines().find_map(|line| line.strip_prefix("Sender: ")).map(str::to_owned);
+        (answer.status, mime.contains("From: \"team\" <team@contoso.example>"), sender)
+    };
+    let alice = Some("\"alice\" <alice@contoso.example>".to_owned());
+    assert_eq!(through_team(&[Right::FullAccess]), (403, false, None));
+    assert_eq!(through_team(&[Right::FullAccess, Right::SendOnBehalf]), (202, true, alice));
+    assert_eq!(through_team(&[Right::FullAccess, Right::SendAs]), (202, true, None));
+}
+
+#[test]
 fn until_transport_has_it_the_message_is_a_draft() {
     let mut world = world();
     world.mail.settle = Duration::from_secs(10);
