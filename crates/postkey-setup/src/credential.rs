@@ -246,6 +246,7 @@ impl Automatic<'_> {
             .await?
             .into_iter()
             .filter(|credential| matches!(credential.material, Material::Secret { .. }) && credential.key_id.is_none())
+            .filter(|credential| bears_its_nonce(&credential.display_name, &credential.nonce))
             .collect();
         let (Some(object), false) = (app.object_id, lost.is_empty()) else {
             return Ok(());
@@ -307,6 +308,11 @@ impl Automatic<'_> {
     }
 }
 
+/// Whether the name is one that setup gives. A pasted secret has none of ours, and somebody still uses it.
+fn bears_its_nonce(name: &str, nonce: &str) -> bool {
+    name.strip_suffix(nonce).is_some_and(|start| start.ends_with(" pk-"))
+}
+
 /// A nonce, and the name in the portal: the setup's name, the period, and the nonce by which a stray is recognised.
 fn named(name: &SetupName, starts: Timestamp, ends: Timestamp) -> (String, String) {
     let mut random = rand::rng();
@@ -327,5 +333,7 @@ mod tests {
         let (nonce, display) = named(&"x".repeat(40).parse().unwrap(), starts, ends);
         assert!(display.ends_with(&format!(" 26/27 · pk-{nonce}")), "{display}");
         assert!(display.chars().count() <= 64, "{display}");
+        assert!(bears_its_nonce(&display, &nonce));
+        assert!(!bears_its_nonce("pasted secret", &nonce) && !bears_its_nonce("pasted secret", ""));
     }
 }
