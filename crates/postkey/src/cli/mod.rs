@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod administrator;
+mod by_hand;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod emulator;
 pub(crate) mod generate;
 pub(crate) mod hand_over;
 pub(crate) mod key;
+mod limit;
 pub(crate) mod list;
 pub(crate) mod send;
 pub(crate) mod sender;

@@ -1,4 +1,4 @@
-//! `postkey sender`: what every product calls its mail server configuration, and the walk through the portal that makes one.
+//! `postkey sender`: what every product calls its mail server configuration.
 
 use std::{
     io::{IsTerminal, Read},
@@ -7,28 +7,24 @@ use std::{
 
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use postkey_base::{EmailAddress, Who};
-use postkey_identity::{Cloud, TokenSource, claims::AccessClaims};
+use postkey_base::EmailAddress;
 use postkey_setup::{
     automatic::Patience,
     connection::{Outside, SenderConnection, in_words},
     explain::explain,
     given::{self, GivenCredential, Pasted},
-    limits::{self, Limit, Probed},
-    manual::{self, Walk},
     options::Reach,
-    pasted::{self, PasteError},
     proof::{Proof, Prover},
-    sender::{self as senders, Given, SenderError},
+    sender::{self as senders, Given},
 };
 use postkey_store::{Missing, Sender as Saved, Stage};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::CloudArgs;
+use super::{CloudArgs, limit};
 use crate::{
     failure::Failure,
-    output::{self, BAD, FAINT, GOOD, STRONG, WARN, styled},
+    output::{self, FAINT, GOOD, STRONG, WARN, styled},
     progress::Progress,
     settings::Settings,
     wiring,
@@ -118,7 +114,7 @@ impl Sender {
                 Ok(())
             }
             Self::Test { name, to } => test(settings, &outside, &name, to, json).await,
-            Self::Limit { name, denied } => limit(&outside, &name, denied, json).await,
+            Self::Limit { name, denied } => limit::run(&outside, &name, denied, json).await,
             Self::Remove { name } => {
                 if !outside.store.remove_sender(&name).await? {
                     find(&outside, &name).await?;
@@ -261,7 +257,7 @@ fn end_of(text: &str) -> Result<Timestamp, Failure> {
     TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).map_err(|_| malformed())
 }
 
-async fn find(outside: &Outside, name: &str) -> Result<Saved, Failure> {
+pub(super) async fn find(outside: &Outside, name: &str) -> Result<Saved, Failure> {
     let found = outside.store.sender(name).await?;
     found.ok_or_else(|| postkey_setup::connection::ConnectionError::NoSender(name.to_owned()).into())
 }
@@ -325,7 +321,7 @@ fn print(sender: &Saved) {
     }
 }
 
-async fn test(
+pub(super) async fn test(
     settings: &Settings,
     outside: &Outside,
     name: &str,
@@ -378,260 +374,4 @@ async fn prove(
         Ok(proof) => Ok(proof),
         Err(error) => Err(Failure::explained(explain(connection, &settings.command(), &error).await)),
     }
-}
-
-async fn limit(outside: &Outside, name: &str, denied: Option<String>, json: bool) -> Result<(), Failure> {
-    let connection = outside.sender(name).await?;
-    let denied: Option<EmailAddress> = denied
-        .map(|text| {
-            text.parse().map_err(|error: postkey_base::address::AddressError| {
-                Failure::usage(error.to_string(), "Give --denied as name@domain.")
-            })
-        })
-        .transpose()?;
-    let token = connection.app.graph_tokens().token().await?;
-    let claims = AccessClaims::of(&token).unwrap_or_default();
-    let app = &connection.app.app;
-    // The token's object id is the enterprise application's; the registration's would be refused by Exchange.
-    let principal = app.service_principal.or(claims.oid.map(Into::into)).ok_or_else(|| {
-        Failure::new(
-            "setup.principal_unknown",
-            "the object id of the enterprise application is not known",
-            "Copy it from Enterprise applications > (the app) > Overview: Object ID.",
-            Who::You,
-        )
-    })?;
-    // One role with one scope for all the mailboxes that this app is used for.
-    let senders = outside.store.senders().await?.into_iter();
-    let others = senders.filter(|other| other.values.app == Some(app.id)).filter_map(|other| other.values.mailbox);
-    let mut mailboxes = vec![connection.mailbox.clone()];
-    for mailbox in others {
-        if !mailboxes.contains(&mailbox) {
-            mailboxes.push(mailbox);
-        }
-    }
-    let granted = postkey_setup::abilities::granted(&connection).await;
-    let lines = limits::commands(&Limit {
-        client: app.client_id,
-        principal,
-        app: &app.display_name,
-        mailboxes: &mailboxes,
-        smtp: granted.smtp,
-        read_write: granted.graph_read_write,
-    });
-    let graph = connection.app.graph()?;
-    let own = limits::probe(&graph, &connection.mailbox).await;
-    let other = match &denied {
-        Some(address) => Some(limits::probe(&graph, address).await),
-        None => None,
-    };
-    let verdict = verdict(&own, other.as_ref());
-    let reach = match (&own, &other) {
-        (_, Some(Probed::Allowed)) => postkey_store::Reach::TenantWide,
-        (Probed::Allowed, Some(Probed::Refused(_))) => postkey_store::Reach::Limited,
-        _ => postkey_store::Reach::Unknown,
-    };
-    if other.is_some() {
-        let mut proof = connection.sender.last_proof.clone().unwrap_or_else(|| json!({}));
-        proof["limit"] =
-            json!({ "allowed": connection.mailbox, "denied": denied, "verdict": verdict, "at": outside.clock.now() });
-        outside.store.record_sender_reach(name, reach, &proof).await?;
-    }
-    let granted_in_entra = claims.roles.iter().any(|role| role == "Mail.Send");
-    if json {
-        output::json(&json!({
-            "commands": lines,
-            "granted_in_entra": granted_in_entra,
-            "probes": {
-                "allowed": { "mailbox": connection.mailbox, "result": probed(&own) },
-                "denied": other.as_ref().map(|other| json!({ "mailbox": denied, "result": probed(other) })),
-            },
-            "verdict": verdict,
-        }));
-        return Ok(());
-    }
-    output::line(styled(
-        STRONG,
-        "For an Exchange administrator, in Exchange Online PowerShell (30 minutes to 2 hours to work):",
-    ));
-    output::line("");
-    for line in &lines {
-        output::line(format_args!("  {line}"));
-    }
-    if granted_in_entra {
-        output::line(format_args!(
-            "\n{} Mail.Send is granted in Entra as well. The two add up, so the app can send as everyone until that grant is removed:\n  {}",
-            styled(WARN, "!"),
-            connection.app.cloud.portal_link(postkey_identity::PortalPage::ApiPermissions(app.client_id)),
-        ));
-    }
-    output::line(format_args!("\n{}", styled(STRONG, "What it can do today")));
-    output::line(format_args!("  {:<32} {}", connection.mailbox.as_str(), shown(&own)));
-    if let (Some(address), Some(other)) = (&denied, &other) {
-        output::line(format_args!("  {:<32} {}", address.as_str(), shown(other)));
-    }
-    output::line(format_args!("\n{verdict}"));
-    Ok(())
-}
-
-fn verdict(own: &Probed, other: Option<&Probed>) -> &'static str {
-    match (own, other) {
-        (_, Some(Probed::Allowed)) => "not limited: it can send as the mailbox that ought to be refused",
-        (Probed::Allowed, Some(Probed::Refused(_))) => "limited: its own mailbox is allowed, the other is refused",
-        (Probed::Refused(_), _) => "not usable: its own mailbox is refused",
-        (_, Some(Probed::Unknown(_))) => "unknown: the other mailbox gave no clear answer",
-        (Probed::Unknown(_), _) => "unknown: its own mailbox gave no clear answer",
-        (Probed::Allowed, None) => {
-            "its own mailbox is allowed; name one that ought to be refused with --denied to prove the limit"
-        }
-    }
-}
-
-fn probed(probe: &Probed) -> &'static str {
-    match probe {
-        Probed::Allowed => "allowed",
-        Probed::Refused(_) => "refused",
-        Probed::Unknown(_) => "unknown",
-    }
-}
-
-fn shown(probe: &Probed) -> String {
-    match probe {
-        Probed::Allowed => styled(GOOD, "may send"),
-        Probed::Refused(error) => format!("{}  {}", styled(BAD, "refused"), styled(FAINT, error)),
-        Probed::Unknown(Some(error)) => format!("{}  {}", styled(WARN, "unknown"), styled(FAINT, error)),
-        Probed::Unknown(None) => styled(WARN, "unknown"),
-    }
-}
-
-/// `postkey setup --manual`: one step of the portal at a time, each value checked before the next.
-pub(crate) async fn manual(
-    settings: &Settings,
-    name: &str,
-    cloud: Cloud,
-    mailbox: Option<String>,
-    test_to: Option<String>,
-) -> Result<(), Failure> {
-    let outside = wiring::open(settings).await?;
-    let walk = Walk::new(&cloud);
-    let mut given = Given { mailbox, ..Given::default() };
-    let steps = walk.steps();
-    let mut client = None;
-    let mut number = 0;
-    while let Some(step) = steps.get(number) {
-        output::note(format_args!(
-            "\n{} {}",
-            styled(FAINT, format_args!("{}/{}", number + 1, steps.len())),
-            styled(STRONG, step.title)
-        ));
-        if let Some(link) = walk.link(step, client) {
-            output::note(format_args!("  {link}"));
-        }
-        for line in step.instructions {
-            output::note(format_args!("  {line}"));
-        }
-        let Some(value) = step.asks else {
-            pause()?;
-            number += 1;
-            continue;
-        };
-        let next = loop {
-            let typed = ask_value(value, given.mailbox.as_deref())?;
-            if let Err(error) = walk.take(value, typed, &mut given) {
-                tell(&error);
-                if error == PasteError::SameIds {
-                    break of_client_id(steps);
-                }
-                continue;
-            }
-            // Saved and checked as far as it goes; a refused secret is asked for again.
-            let mut saved = senders::add(&outside, name, &cloud, given.clone()).await;
-            if let Err(SenderError::Paste(PasteError::Swapped { client, tenant })) = &saved {
-                output::note(format_args!(
-                    "  {} the two ids were typed into each other's place: {client} is the tenant. They are taken the right way round",
-                    styled(WARN, "!")
-                ));
-                (given.client_id, given.tenant) = (Some(tenant.to_string()), Some(client.to_string()));
-                saved = senders::add(&outside, name, &cloud, given.clone()).await;
-            }
-            client = given.client_id.as_deref().and_then(|text| pasted::client_id(text).ok());
-            match saved {
-                Ok(saved) => {
-                    output::note(format_args!("  {} {}", styled(GOOD, "✓"), so_far(&saved.stage)));
-                    break number + 1;
-                }
-                Err(error) => {
-                    tell(&error);
-                    walk.forget(value, &mut given);
-                }
-            }
-        };
-        number = next;
-    }
-    let to = test_to;
-    test(settings, &outside, name, to, false).await
-}
-
-/// Which of two equal ids is the wrong one, nobody can tell: both are asked for again.
-fn of_client_id(steps: &[manual::PortalStep]) -> usize {
-    steps.iter().position(|step| step.asks == Some(manual::Value::ClientId)).unwrap_or(0)
-}
-
-/// How far the walk has come.
-fn so_far(reached: &Stage) -> String {
-    match reached {
-        Stage::Incomplete { missing } => format!("taken; still to come: {}", in_words(missing)),
-        Stage::Ready | Stage::Verified { .. } => "all is there".into(),
-    }
-}
-
-fn tell(error: &dyn postkey_base::Diagnose) {
-    let found = error.diagnosis();
-    output::note(format_args!("  {} {}", styled(BAD, "✗"), found.what));
-    output::details(&found, "    ");
-}
-
-fn no_terminal(cause: impl std::fmt::Display) -> Failure {
-    Failure::usage(
-        format!("--manual needs answers and found none: {cause}"),
-        "Run it on a terminal, or feed one answer a line; or give the values with `postkey sender add`. What was taken so far is \
-         saved.",
-    )
-}
-
-/// A line from a pipe, or a prompt on a terminal.
-fn line(prompt: &str) -> Result<String, Failure> {
-    if std::io::stdin().is_terminal() {
-        return dialoguer::Input::<String>::new()
-            .with_prompt(prompt)
-            .allow_empty(true)
-            .interact_text()
-            .map_err(no_terminal);
-    }
-    output::note(format_args!("{prompt}:"));
-    let mut text = String::new();
-    match std::io::stdin().read_line(&mut text) {
-        Ok(0) => Err(no_terminal("the input ended")),
-        Ok(_) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-        Err(cause) => Err(no_terminal(cause)),
-    }
-}
-
-fn pause() -> Result<(), Failure> {
-    line("  Done? Press Enter").map(drop)
-}
-
-fn ask_value(value: manual::Value, suggested: Option<&str>) -> Result<manual::Typed, Failure> {
-    if value == manual::Value::Secret && std::io::stdin().is_terminal() {
-        let typed = dialoguer::Password::new()
-            .with_prompt(format!("  {}", value.prompt()))
-            .allow_empty_password(true)
-            .interact();
-        return typed.map(manual::Typed::new).map_err(no_terminal);
-    }
-    let prompt = match (value, suggested) {
-        (manual::Value::Mailbox, Some(suggested)) => format!("  {} [{suggested}]", value.prompt()),
-        _ => format!("  {}", value.prompt()),
-    };
-    line(&prompt).map(manual::Typed::new)
 }

@@ -12,7 +12,7 @@ use postkey_setup::{
     sign_in,
 };
 
-use super::{CloudArgs, CloudChoice, administrator::SignInArgs, hand_over};
+use super::{CloudArgs, CloudChoice, administrator::SignInArgs, by_hand, hand_over};
 use crate::{
     failure::Failure,
     output::{self, FAINT, GOOD, STRONG, styled},
@@ -92,7 +92,8 @@ impl Setup {
     pub(crate) async fn run(self, settings: &Settings, json: bool) -> Result<(), Failure> {
         let cloud = self.cloud.cloud()?;
         if self.manual {
-            return super::sender::manual(settings, &self.name, cloud, self.mailbox, self.test_to).await;
+            let name = SetupName::from_str(&self.name)?;
+            return by_hand::walk(settings, &name, cloud, self.mailbox, self.test_to).await;
         }
         let options = self.options(cloud)?;
         let outside = wiring::open(settings).await?;
