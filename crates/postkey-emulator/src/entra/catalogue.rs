@@ -1,7 +1,6 @@
 //! Every AADSTS answer the login host gives: number, HTTP status, `error`, `suberror` and text in one place.
 
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::refusal::{Refusal, stamp};
 
@@ -291,33 +290,6 @@ impl Refusal {
 
     pub(crate) fn wrong_password() -> Self {
         Self::new(50126, 400, "invalid_grant", "Error validating credentials due to invalid username or password.")
-    }
-
-    /// What a user's (or an app's) sign-in meets, by number; for tests.
-    pub(crate) fn sign_in(code: u32, resource: &str) -> Self {
-        match code {
-            50053 => Self::new(50053, 400, "invalid_grant", "The account is locked, you've tried to sign in too many times with an incorrect user ID or password."),
-            50055 => Self::new(50055, 400, "invalid_grant", "The password is expired.").suberror("user_password_expired"),
-            50057 => Self::new(50057, 400, "invalid_grant", "The user account is disabled."),
-            50076 => Self::new(50076, 400, "invalid_grant", format!(
-                "Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication to access '{resource}'."
-            ))
-            .suberror("basic_action"),
-            50079 => Self::new(50079, 400, "invalid_grant", format!(
-                "Due to a configuration change made by your administrator, or because you moved to a new location, you must enroll in multifactor authentication to access '{resource}'."
-            ))
-            .suberror("basic_action"),
-            53003 => {
-                let policies = json!({"access_token": {"capolids": {"essential": true, "values": ["7c8e3a0e-6d0f-4f47-8d3c-0f6a5f0c8a51"]}}});
-                let mut refusal = Self::new(53003, 400, "invalid_grant", "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.")
-                    .suberror("message_only");
-                refusal.claims = Some(policies.to_string());
-                refusal
-            }
-            50105 => Self::new(50105, 400, "invalid_grant", "Your administrator has configured the application to block users unless they are specifically granted ('assigned') access to the application."),
-            90033 => Self::new(90033, 503, "temporarily_unavailable", "A transient error has occurred. Please try again."),
-            other => Self::new(other, 400, "invalid_grant", "The sign-in was refused."),
-        }
     }
 
     // Codes and refresh tokens: contract 9.4.

@@ -15,6 +15,7 @@ mod mint;
 mod pages;
 mod redirect;
 mod refusal;
+mod refused_sign_in;
 mod scopes;
 mod sign_in_log;
 mod token_endpoint;
