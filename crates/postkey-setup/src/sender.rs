@@ -230,7 +230,7 @@ pub async fn add(outside: &Outside, name: &str, cloud: &Cloud, given: Given) -> 
     if let (Some(client), Some(tenant)) = (client, &tenant) {
         pasted::ids_differ(client, tenant)?;
     }
-    let cloud = cloud_of(outside, values.tenant, cloud).await?;
+    let cloud = cloud_of(outside, tenant.as_ref(), cloud).await?;
     let endpoint = outside.endpoint(&cloud)?;
     let tenant = match (&tenant, given.tenant.is_some()) {
         (Some(tenant), true) => Some(checked_tenant(&endpoint, tenant, client).await?),
@@ -317,10 +317,15 @@ async fn learn_end(
     Ok(())
 }
 
-/// The hosts of a tenant that is known already, else those given.
-async fn cloud_of(outside: &Outside, tenant: Option<TenantId>, given: &Cloud) -> Result<Cloud, SenderError> {
-    let Some(tenant) = tenant else { return Ok(given.clone()) };
-    let known = outside.store.tenant(tenant).await?;
+/// The hosts of a tenant that is known already, by its id or its domain, else those given.
+async fn cloud_of(outside: &Outside, tenant: Option<&TenantRef>, given: &Cloud) -> Result<Cloud, SenderError> {
+    let Some(wanted) = tenant else { return Ok(given.clone()) };
+    let named = wanted.to_string();
+    let mut known = outside.store.tenants().await?.into_iter();
+    let known = known.find(|tenant| {
+        wanted.id() == Some(tenant.id)
+            || tenant.domain.as_ref().is_some_and(|domain| domain.eq_ignore_ascii_case(&named))
+    });
     let hosts = known.and_then(|tenant| serde_json::from_value(tenant.cloud).ok());
     Ok(hosts.unwrap_or_else(|| given.clone()))
 }
@@ -399,13 +404,16 @@ async fn try_credential(
     };
     store
         .transaction("sender.credential_accepted", async |commit| {
+            // Another run may have saved the same app since we looked.
+            let app = commit.app_by_client_id(tenant, client).await?.unwrap_or_else(|| app.clone());
             commit.save_app(&app).await?;
-            commit.insert_credential(&new).await?;
+            commit.insert_credential(&NewCredential { app: app.id, ..new.clone() }).await?;
             commit.record_minted(id, &minted).await?;
-            commit.record_verified(id).await.map(drop)
+            commit.record_verified(id).await?;
+            Ok((app.id, id))
         })
-        .await?;
-    Ok((app.id, id))
+        .await
+        .map_err(Into::into)
 }
 
 /// The secret that came last, also beside a certificate that came later: only a secret's end must be told.
@@ -460,6 +468,24 @@ mod tests {
             let refused = add(&outside, name, &Cloud::global(), Given::default()).await.unwrap_err();
             assert_eq!(refused.code(), "setup.name", "{name:?}");
             assert!(outside.store.senders().await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_known_tenant_has_its_own_hosts_and_another_tenant_those_that_were_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = outside(&folder).await;
+        let tenant = TenantId::random();
+        let hosts = serde_json::to_value(Cloud::us_gov()).unwrap();
+        outside.store.save_tenant(tenant, &hosts, None, Some("contoso.example")).await.unwrap();
+        for (named, own) in [
+            (tenant.to_string(), true),
+            ("Contoso.Example".to_owned(), true),
+            (TenantId::random().to_string(), false),
+            ("fabrikam.example".to_owned(), false),
+        ] {
+            let found = cloud_of(&outside, Some(&named.parse().unwrap()), &Cloud::china()).await.unwrap();
+            assert_eq!(found, if own { Cloud::us_gov() } else { Cloud::china() }, "{named}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use postkey_base::{Diagnose, Who};
+use postkey_base::{Diagnose, TenantId, Who};
 
 use crate::{Location, master_key::KeyError};
 
@@ -159,6 +159,12 @@ pub enum StoreError {
         /// The refused step and why: `credential … is retired and cannot be verified`.
         what: String,
     },
+    /// A credential of the tenant would go to other hosts than those it was given for.
+    #[error("the hosts of tenant {tenant} cannot change while it holds a credential")]
+    HostsFixed {
+        /// The tenant.
+        tenant: TenantId,
+    },
     /// The lease ended or was taken over; nothing done under it may be written.
     #[error("the lease {name:?} is no longer ours")]
     LeaseLost {
@@ -235,6 +241,7 @@ impl Diagnose for StoreError {
             Self::Exists { .. } => "store.exists",
             Self::Changed { .. } => "store.changed",
             Self::NotAllowed { .. } => "store.not_allowed",
+            Self::HostsFixed { .. } => "store.hosts_fixed",
             Self::LeaseLost { .. } => "store.lease_lost",
             Self::Contended { .. } => "store.contended",
             Self::Query { .. } => "store.query",
@@ -295,6 +302,11 @@ impl Diagnose for StoreError {
             Self::Exists { .. } => "Choose another name, or change the existing one.".into(),
             Self::Changed { .. } => "Look at it again and repeat the step.".into(),
             Self::NotAllowed { .. } => "Look at its present state with the `show` command.".into(),
+            Self::HostsFixed { .. } => {
+                "Give the hosts it was entered with. If it has really moved, begin a new installation for it \
+                                        (another --dir) and set it up there."
+                    .into()
+            }
             Self::LeaseLost { .. } => "Nothing to do: whoever holds it now continues the work.".into(),
             Self::Contended { .. } => "Try again in a moment.".into(),
             Self::Query { .. } => "Please report it with this message.".into(),

@@ -54,8 +54,7 @@ impl Transaction {
             && known.cloud != *cloud
             && self.tenant_holds_credential(id).await?
         {
-            let what = format!("the hosts of tenant {id} cannot change while it holds a credential: enter it again");
-            return Err(StoreError::NotAllowed { what });
+            return Err(StoreError::HostsFixed { tenant: id });
         }
         let query = sqlx::query(
             "-- tenant.save

@@ -46,7 +46,7 @@ async fn a_tenant_is_learned_bit_by_bit_and_keeps_its_cloud_once_it_holds_a_cred
     let app = an_app(&store).await;
     a_secret(&store, app.id, "n1", "hush").await;
     let refused = store.save_tenant(app.tenant, &json!({"cloud": "china"}), None, None).await.unwrap_err();
-    assert_eq!(refused.code(), "store.not_allowed");
+    assert_eq!(refused.code(), "store.hosts_fixed");
     assert_eq!(store.tenant(app.tenant).await.unwrap().unwrap().cloud, cloud);
 }
 
