@@ -12,7 +12,7 @@ use postkey_graph::{
     permissions::{Api, Permission},
     service_principals::{self, ServicePrincipal},
 };
-use postkey_identity::{AccessClaims, PortalPage, TenantRef, TokenSource};
+use postkey_identity::{PortalPage, TenantRef};
 use postkey_store::{App, LocalAppId, Origin, Sender, SenderValues, Store};
 
 use crate::{
@@ -116,12 +116,12 @@ impl Automatic<'_> {
         self.phase(Phase::Proof);
         run = store.save_setup_run(&postkey_store::SetupRun { step: "proof".into(), ..run }).await?;
         let proof = self.prove(&connection).await?;
-        self.see_whether_limited(&connection, &proof).await?;
         self.sweep(&graph, &app).await?;
         let sender = store.sender(self.options.name.as_str()).await?;
         store.save_setup_run(&postkey_store::SetupRun { step: "done".into(), ..run }).await?;
         let sender =
             sender.ok_or_else(|| postkey_store::StoreError::NotFound { what: "the sender just saved".into() })?;
+        self.warn_of_a_grant(&connection, sender.reach);
         Ok(Done { organization, app, sender, proof })
     }
 
@@ -315,15 +315,9 @@ impl Automatic<'_> {
     }
 
     /// A grant in Entra from before makes the limit worthless, and nobody would notice: sending works.
-    async fn see_whether_limited(
-        &self,
-        connection: &AppConnection,
-        proof: &crate::proof::Proof,
-    ) -> Result<(), SetupError> {
-        let token = connection.graph_tokens().token().await.ok();
-        let granted = token.as_ref().and_then(AccessClaims::of).is_some_and(|claims| claims.carries("Mail.Send"));
-        if self.options.reach != Reach::Limited || !granted {
-            return Ok(());
+    fn warn_of_a_grant(&self, connection: &AppConnection, proved: postkey_store::Reach) {
+        if self.options.reach != Reach::Limited || proved != postkey_store::Reach::TenantWide {
+            return;
         }
         let page = PortalPage::ApiPermissions(connection.app.client_id);
         self.watcher.notice(Event::Warning(&format!(
@@ -332,9 +326,6 @@ impl Automatic<'_> {
             page.path(),
             connection.cloud.portal_link(page)
         )));
-        let written = serde_json::to_value(proof).expect("a proof holds nothing that JSON lacks");
-        let name = self.options.name.as_str();
-        Ok(self.store().record_sender_reach(name, postkey_store::Reach::TenantWide, &written).await?)
     }
 
     pub(crate) fn store(&self) -> &Store {
