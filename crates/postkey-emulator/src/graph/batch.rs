@@ -93,7 +93,14 @@ impl Part {
     }
 }
 
+/// The official Python SDK writes whole URLs of the host and version it calls. (unverified: that Graph takes them)
+fn relative<'a>(url: &'a str, outer: &ApiRequest) -> &'a str {
+    let behind = url.strip_prefix(&outer.origin).and_then(|url| url.strip_prefix('/'));
+    behind.and_then(|url| url.strip_prefix(&outer.version)).filter(|url| url.starts_with('/')).unwrap_or(url)
+}
+
 fn single(part: &Value, method: Method, url: &str, outer: &ApiRequest) -> Result<ApiRequest, Refusal> {
+    let url = relative(url, outer);
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
     let path = crate::server::segments(path);
     if path.first().is_some_and(|segment| segment == "$batch") {

@@ -149,6 +149,29 @@ async fn what_is_refused_at_the_door_is_refused_in_the_shape_of_the_host() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_batch_may_name_the_whole_url_that_the_batch_was_sent_to() {
+    let tenant = Box::start().await;
+    let token = tenant.app_token(GRAPH).await;
+    let graph = tenant.emulator.graph();
+    let sender = tenant.emulator.sample().sender.replace('@', "%40");
+    let part = |id: &str, url: String| json!({"id": id, "method": "GET", "url": url});
+    let body = json!({"requests": [
+        part("whole", format!("{graph}/users/{sender}?$select=id")),
+        part("relative", format!("/users/{sender}?$select=id")),
+        part("other version", format!("{}/users/{sender}", graph.replace("v1.0", "v1.05"))),
+        part("other host", format!("https://elsewhere.example/v1.0/users/{sender}")),
+    ]});
+    let answer = tenant.client.post(format!("{graph}/$batch")).bearer_auth(&token).json(&body).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    let status = |id: &str| {
+        let parts = answer["responses"].as_array().unwrap();
+        parts.iter().find(|part| part["id"] == id).unwrap()["status"].as_u64().unwrap()
+    };
+    assert_eq!(["whole", "relative", "other version", "other host"].map(status), [200, 200, 400, 400], "{answer}");
+    tenant.emulator.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_its_framing_or_promises_too_much_is_answered_at_once() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let tenant = Box::start().await;
