@@ -5,6 +5,7 @@ pub mod address;
 pub mod clock;
 pub mod diagnose;
 pub mod ids;
+pub mod powershell;
 pub mod secret;
 
 pub use address::EmailAddress;

@@ -5,7 +5,7 @@ use postkey_graph::{
     folders::{self, Folder},
 };
 use postkey_identity::{TokenSource, claims::AccessClaims};
-use postkey_transport::{Abilities, Preference};
+use postkey_transport::{Abilities, Preference, smtp_route::SmtpRoute};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,22 +38,44 @@ pub async fn granted(connection: &SenderConnection) -> Found {
     }
 }
 
-/// Granted permissions, and what the last proof showed beyond them.
-pub async fn abilities(connection: &SenderConnection) -> Abilities {
-    let proved: Option<Found> =
-        connection.sender.last_proof.as_ref().and_then(|proof| serde_json::from_value(proof["found"].clone()).ok());
+/// Granted permissions, and what the last proof showed beyond them. SMTP needs more than its permission: where no proof has
+/// signed in, it is tried now, unless `preference` asks for SMTP anyway and its refusal is the better answer.
+pub async fn abilities(connection: &SenderConnection, preference: Preference) -> Abilities {
+    let proved: Found = connection
+        .sender
+        .last_proof
+        .as_ref()
+        .and_then(|proof| serde_json::from_value(proof["found"].clone()).ok())
+        .unwrap_or_default();
     let granted = granted(connection).await;
+    let smtp = match preference {
+        Preference::Graph => false,
+        Preference::Smtp => granted.smtp || proved.smtp,
+        Preference::Auto => proved.smtp || (granted.smtp && smtp_lets_in(connection).await),
+    };
     Abilities {
         graph_send: true,
-        graph_read_write: granted.graph_read_write || proved.is_some_and(|found| found.graph_read_write),
-        // SMTP needs more than the permission: the last proof signed in, or did not.
-        smtp: proved.map_or(granted.smtp, |found| found.smtp),
-        preference: match connection.sender.values.route {
-            postkey_store::RoutePreference::Automatic => Preference::Auto,
-            postkey_store::RoutePreference::Graph => Preference::Graph,
-            postkey_store::RoutePreference::Smtp => Preference::Smtp,
-        },
+        graph_read_write: granted.graph_read_write || proved.graph_read_write,
+        smtp,
+        preference,
         ..Abilities::default()
+    }
+}
+
+async fn smtp_lets_in(connection: &SenderConnection) -> bool {
+    let app = &connection.app;
+    match SmtpRoute::new(app.network().clone(), &app.cloud, app.mail_tokens()) {
+        Ok(route) => route.check(&connection.mailbox).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// Which way mail of a sender shall leave.
+pub fn preference(sender: &postkey_store::Sender) -> Preference {
+    match sender.values.route {
+        postkey_store::RoutePreference::Automatic => Preference::Auto,
+        postkey_store::RoutePreference::Graph => Preference::Graph,
+        postkey_store::RoutePreference::Smtp => Preference::Smtp,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a refusal means for this very sender, and which of postkey's own commands comes next: the rooms below know neither
 //! the sender's name nor what else its app may do.
 
-use postkey_base::{Diagnose, Diagnosis, Who};
+use postkey_base::{Diagnose, Diagnosis, Who, powershell};
 use postkey_graph::GraphError;
 use postkey_identity::{PortalPage, TokenError, TokenSource, claims::AccessClaims};
 use postkey_store::{Origin, Reach};
@@ -152,8 +152,9 @@ fn denial(carries_permission: bool, limited: bool, denied: &Denied<'_>) -> (&'st
         return (
             "The app's token carries Mail.Send, so it is Exchange that keeps it from this mailbox: an application access policy.",
             format!(
-                "In Exchange Online PowerShell: Test-ApplicationAccessPolicy -AppId {client} -Identity {mailbox} confirms it, \
-                 Get-ApplicationAccessPolicy names the policy; add the mailbox to its group, or change the policy."
+                "In Exchange Online PowerShell: Test-ApplicationAccessPolicy -AppId {client} -Identity {} confirms it, \
+                 Get-ApplicationAccessPolicy names the policy; add the mailbox to its group, or change the policy.",
+                powershell::word(mailbox)
             ),
             Who::ExchangeAdministrator,
         );
@@ -162,9 +163,10 @@ fn denial(carries_permission: bool, limited: bool, denied: &Denied<'_>) -> (&'st
         return (
             "The app is limited in Exchange to named mailboxes, and this one is not in the scope of its role any more.",
             format!(
-                "In Exchange Online PowerShell: Test-ServicePrincipalAuthorization -Identity {client} -Resource {mailbox} shows it. \
+                "In Exchange Online PowerShell: Test-ServicePrincipalAuthorization -Identity {client} -Resource {} shows it. \
                  `{command} sender limit {name}` prints the commands that bring the mailbox into the scope; they take 30 minutes \
-                 to 2 hours to work."
+                 to 2 hours to work.",
+                powershell::word(mailbox)
             ),
             Who::ExchangeAdministrator,
         );

@@ -1,6 +1,7 @@
 //! Limiting an app to its mailboxes: the commands for an Exchange administrator, since Graph offers none, and the probe
 //! that tells what the app can do today. The token is not read for that: RBAC for Applications leaves no trace in it.
 
+use postkey_base::powershell::{doubled, quoted};
 use postkey_base::{ClientId, EmailAddress, ServicePrincipalId};
 use postkey_graph::{Graph, GraphError, send_mail};
 
@@ -92,24 +93,6 @@ pub async fn probe(graph: &Graph, mailbox: &EmailAddress) -> Probed {
         // Acceptance of a message to nobody proves nothing, and is not what Exchange does.
         Ok(_) => Probed::Unknown(None),
     }
-}
-
-/// PowerShell: inside single quotes only the quote itself is special, and is doubled. It takes the typographic ones for
-/// quotes as well, which may stand in an address.
-pub(crate) fn doubled(text: &str) -> String {
-    let mut doubled = String::with_capacity(text.len());
-    for c in text.chars() {
-        doubled.push(c);
-        if matches!(c, '\'' | '\u{2018}'..='\u{201b}') {
-            doubled.push(c);
-        }
-    }
-    doubled
-}
-
-/// A PowerShell literal.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("'{}'", doubled(text))
 }
 
 #[cfg(test)]

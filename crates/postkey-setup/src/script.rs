@@ -1,12 +1,12 @@
 //! The plan as a PowerShell script, call for call, for an administrator who may not run postkey.
 //! It uses one module of Microsoft's, Microsoft.Graph.Authentication, and prints the values that `sender add` takes.
 
+use postkey_base::powershell::{doubled, quoted};
 use postkey_graph::permissions::Api;
 use postkey_identity::CloudName;
 use serde_json::Value;
 
 use crate::{
-    limits::{doubled, quoted},
     options::{CredentialChoice, Reach, SetupOptions},
     plan::{Action, Caller, PlannedCall, api_word},
 };

@@ -1,7 +1,7 @@
 //! What a refusal by Exchange Online's submission service means, and who can mend it. The words decide where one code
 //! stands for several things.
 
-use postkey_base::{Diagnose, EmailAddress, Who};
+use postkey_base::{Diagnose, EmailAddress, Who, powershell};
 use postkey_graph::OutcomeClass;
 use postkey_smtp::{RecipientOutcome, Reply, Stage};
 
@@ -183,7 +183,7 @@ impl Diagnose for SmtpRefusal {
     }
 
     fn remedy(&self) -> String {
-        let mailbox = &self.mailbox;
+        let mailbox = powershell::word(self.mailbox.as_str());
         match self.meaning {
             SmtpMeaning::AuthDisabledForTenant => format!(
                 "For this mailbox alone: Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false. For all: \

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postkey_base::{Diagnose, Who};
+use postkey_base::{Diagnose, Who, powershell};
 use postkey_graph::{Graph, GraphError, users};
 use postkey_identity::{AccessClaims, NetworkError, PortalPage};
 use postkey_store::{Reach, RoutePreference};
@@ -117,9 +117,10 @@ pub(super) fn probe(
                     "The token carries Mail.Send, so Exchange keeps the app from this mailbox: an application access policy \
                      limits it to others, or the consent is only minutes old.",
                     format!(
-                        "In Exchange Online PowerShell: Test-ApplicationAccessPolicy -Identity {mailbox} -AppId {client}. If it \
+                        "In Exchange Online PowerShell: Test-ApplicationAccessPolicy -Identity {} -AppId {client}. If it \
                          says Denied, add the mailbox to the policy's group (Get-ApplicationAccessPolicy names it). Takes an \
-                         hour or more to work."
+                         hour or more to work.",
+                        powershell::word(mailbox.as_str())
                     ),
                 )
             } else {
@@ -128,8 +129,9 @@ pub(super) fn probe(
                      there is none.",
                     format!(
                         "In Exchange Online PowerShell: Test-ServicePrincipalAuthorization -Identity {principal} -Resource \
-                         '{mailbox}'. InScope False: bring the mailbox into the role's scope (Get-ManagementScope), or run what \
+                         {}. InScope False: bring the mailbox into the role's scope (Get-ManagementScope), or run what \
                          `postkey sender limit {}` prints; takes 30 minutes to 2 hours. No role at all: see {}.",
+                        powershell::word(mailbox.as_str()),
                         connection.sender.values.name,
                         super::permission::CONSENTED.0
                     ),

@@ -1,8 +1,8 @@
 //! One sender's chain in the order in which its links depend on each other.
 
 use postkey_identity::{AccessClaims, Cloud, TokenSource};
-use postkey_store::{App, RoutePreference, Sender, Stage};
-use postkey_transport::{Abilities, Preference};
+use postkey_store::{App, Sender, Stage};
+use postkey_transport::Abilities;
 
 use super::{
     Check, Held, Round, app, credentials, failure, mailbox,
@@ -10,7 +10,7 @@ use super::{
     permission::{self, Facts},
 };
 use crate::{
-    abilities::Found,
+    abilities::{self, Found},
     connection::{ConnectionError, Outside, SenderConnection},
     limits,
 };
@@ -127,11 +127,7 @@ pub(super) async fn examine(outside: &Outside, chain: &Chain, way: Way, round: &
         graph_send: sends.is_ok(),
         graph_read_write: carries("Mail.ReadWrite") || chain.proved().graph_read_write,
         smtp: smtp.is_ok(),
-        preference: match chain.sender.values.route {
-            RoutePreference::Automatic => Preference::Auto,
-            RoutePreference::Graph => Preference::Graph,
-            RoutePreference::Smtp => Preference::Smtp,
-        },
+        preference: abilities::preference(&chain.sender),
         ..Abilities::default()
     };
     let _ = match (abilities.faithful_limit(), sends) {

@@ -234,11 +234,7 @@ pub(crate) async fn transport(
 ) -> Result<Transport, Failure> {
     let graph = connection.app.graph()?;
     let smtp = SmtpRoute::new(outside.network.clone(), &connection.app.cloud, connection.app.mail_tokens())?;
-    let wanted = preference.unwrap_or(match connection.sender.values.route {
-        postkey_store::RoutePreference::Automatic => Preference::Auto,
-        postkey_store::RoutePreference::Graph => Preference::Graph,
-        postkey_store::RoutePreference::Smtp => Preference::Smtp,
-    });
+    let wanted = preference.unwrap_or_else(|| abilities::preference(&connection.sender));
     let mut transport = Transport {
         mailbox: connection.mailbox.clone(),
         abilities: Abilities { graph_send: true, preference: wanted, ..Abilities::default() },
@@ -248,7 +244,7 @@ pub(crate) async fn transport(
     let plain = wanted != Preference::Smtp
         && matches!(transport.choose(message, envelope), Ok(choice) if choice.route == Route::GraphMime);
     if !plain {
-        transport.abilities = Abilities { preference: wanted, ..abilities::abilities(connection).await };
+        transport.abilities = abilities::abilities(connection, wanted).await;
     }
     Ok(transport)
 }
