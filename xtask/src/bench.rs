@@ -100,7 +100,14 @@ fn send(guardian: &Guardian) -> Outcome<Vec<Row>> {
         let words = ["send", "--sender", "bench", "--to", &to, "--subject", "bench", "--body", "one line"];
         measured(guardian, postkey(&words).arg("--dir").arg(home.path()))
     })?;
-    Ok(vec![row("`send`, one small message", seconds(&costs)), row("`send`, peak memory", peak(&costs))])
+    let by_curl = repeat(|| measured(guardian, &mut emulator.send_by_curl()?))?;
+    let ratio = median(&costs).as_secs_f64() / median(&by_curl).as_secs_f64();
+    Ok(vec![
+        row("`send`, one small message", seconds(&costs)),
+        row("`send`, peak memory", peak(&costs)),
+        row("the same two requests by `curl` in a shell", seconds(&by_curl)),
+        row("`send` to `curl`", format!("{ratio:.2} times as long")),
+    ])
 }
 
 /// Many apps, and how many requests the tenant saw for them.
@@ -144,6 +151,12 @@ fn repeat(mut one: impl FnMut() -> Outcome<Cost>) -> Outcome<Vec<Cost>> {
     // The first run reads the program from disk; it is not what a second run costs.
     one()?;
     (0..REPEATS).map(|_| one()).collect()
+}
+
+fn median(costs: &[Cost]) -> Duration {
+    let mut times: Vec<Duration> = costs.iter().map(|cost| cost.took).collect();
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 fn seconds(costs: &[Cost]) -> String {

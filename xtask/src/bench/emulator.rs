@@ -83,6 +83,36 @@ impl<'a> Emulator<'a> {
         Ok(setup)
     }
 
+    /// What `send` asks of the tenant, by other means: a token with the sample app's secret, and one sendMail. The
+    /// comparison is a little unfair to `send`, which also opens its store and signs with a certificate.
+    pub(crate) fn send_by_curl(&self) -> Outcome<Command> {
+        const SCRIPT: &str = r#"
+            set -eu
+            token=$(printf 'grant_type=client_credentials&client_id=%s&client_secret=%s&scope=https%%3A%%2F%%2Fgraph.microsoft.com%%2F.default' \
+                "$CLIENT_ID" "$CLIENT_SECRET" |
+                curl --silent --fail --cacert "$EMULATOR_CA" --data @- "$EMULATOR_AUTHORITY/$TENANT_ID/oauth2/v2.0/token" |
+                sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+            printf '{"message":{"subject":"bench","body":{"contentType":"text","content":"one line"},"toRecipients":[{"emailAddress":{"address":"%s"}}]}}' "$USER_NAME" |
+                curl --silent --fail --cacert "$EMULATOR_CA" --header "Authorization: Bearer $token" \
+                    --header 'Content-Type: application/json' --data @- "$EMULATOR_GRAPH/users/$SENDER/sendMail"
+        "#;
+        let mut command = Command::new("sh");
+        command.args(["-c", SCRIPT]).env("no_proxy", "localhost,127.0.0.1");
+        for name in [
+            "CLIENT_ID",
+            "CLIENT_SECRET",
+            "EMULATOR_CA",
+            "EMULATOR_AUTHORITY",
+            "EMULATOR_GRAPH",
+            "TENANT_ID",
+            "USER_NAME",
+            "SENDER",
+        ] {
+            command.env(name, self.variable(name)?);
+        }
+        Ok(command)
+    }
+
     /// How many requests the tenant has answered so far.
     pub(crate) fn calls(&self, guardian: &Guardian) -> Outcome<u64> {
         let address = format!("{}/calls", self.variable("EMULATOR_MANAGEMENT")?);
