@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::{
     failure::Failure,
     output::{self, GOOD, WARN, styled},
-    settings::Settings,
+    settings::{Settings, shell_word},
 };
 
 /// Writes the script to `path`, `-` being standard output, and for a certificate its key beside it.
@@ -71,7 +71,8 @@ pub(crate) async fn write(
         let _ = std::fs::remove_file(&key_path);
         return Err(failure);
     }
-    tell(settings, options, path, &format!("--certificate {}", key_path.display()));
+    let key_file = shell_word(&key_path.display().to_string());
+    tell(settings, options, path, &format!("--certificate {key_file}"));
     output::note(format_args!(
         "\n{} {} holds the private key, readable by you only. Delete it once `sender add` has taken it; until then it is the only copy.",
         styled(WARN, "!"),
@@ -120,6 +121,6 @@ fn tell(settings: &Settings, options: &SetupOptions, path: &Path, credential: &s
         "An administrator runs it with PowerShell and gives you the values that it prints; then:\n\n  {} sender add {} {credential} --tenant … --client-id … --mailbox {}",
         settings.command(),
         options.name,
-        options.mailbox,
+        shell_word(options.mailbox.as_str()),
     ));
 }
