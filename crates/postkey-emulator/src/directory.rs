@@ -44,7 +44,7 @@ pub struct OwnCredentials {
 }
 
 /// A user, with or without a mailbox (mailboxes are the exchange rooms' business).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct User {
     pub id: Uuid,
     pub user_principal_name: String,
@@ -91,7 +91,7 @@ pub struct Application {
 }
 
 /// A `passwordCredential`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientSecret {
     pub key_id: Uuid,
     pub display_name: Option<String>,
@@ -200,6 +200,18 @@ pub const EXCHANGE_APP_ID: Uuid = Uuid::from_u128(0x00000002_0000_0ff1_ce00_0000
 pub const GRAPH_CLI_APP_ID: Uuid = Uuid::from_u128(0x14d82eec_204b_4c2f_b7e8_296a70dab67e);
 /// The tenant that owns Microsoft's own applications.
 pub const MICROSOFT_TENANT_ID: Uuid = Uuid::from_u128(0xf8cdef31_a31e_4b4a_93e4_5f571e91255a);
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("id", &self.id).field("name", &self.user_principal_name).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientSecret").field("key_id", &self.key_id).field("end", &self.end).finish_non_exhaustive()
+    }
+}
 
 impl Directory {
     /// The user with this object id, principal name or alias; names without regard to case.

@@ -98,7 +98,9 @@ struct Gauge {
 
 /// A place among the requests a mailbox takes at once; given back when dropped.
 #[derive(Debug)]
-pub struct Turn(#[allow(dead_code)] OwnedSemaphorePermit);
+pub struct Turn {
+    _place: OwnedSemaphorePermit,
+}
 
 /// Gauges kept at most: beyond it the one unused for longest is forgotten, if nothing of it is under way.
 const MAILBOXES_KEPT: usize = 10_000;
@@ -112,7 +114,7 @@ impl Pacer {
     /// Waits for one of the mailbox's places. Every holder has a deadline, so the wait ends.
     pub(crate) async fn turn(&self, mailbox: &str, now: Instant) -> Turn {
         let places = self.with(mailbox, now, |gauge| Arc::clone(&gauge.places));
-        Turn(places.acquire_owned().await.expect("no gauge closes its semaphore"))
+        Turn { _place: places.acquire_owned().await.expect("no gauge closes its semaphore") }
     }
 
     /// Books one request of `bytes`, or says how long to wait before asking again.
