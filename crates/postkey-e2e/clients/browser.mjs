@@ -52,7 +52,7 @@ export class Browser {
       redirect: "manual",
       headers: { cookie: [...this.#cookies].map(([name, value]) => `${name}=${value}`).join("; ") },
     });
-    for (const cookie of answer.headers.getSetCookie()) {
+    for (const cookie of cookiesOf(answer.headers)) {
       const [pair] = cookie.split(";");
       this.#cookies.set(pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1));
     }
@@ -97,4 +97,10 @@ export class Browser {
     }
     return `still no end after ${steps} pages, at ${at}`;
   }
+}
+
+/** Every Set-Cookie line. Debian 12's Node 18 has no getSetCookie and joins them by commas, which also stand in dates. */
+function cookiesOf(headers) {
+  if (headers.getSetCookie) return headers.getSetCookie();
+  return (headers.get("set-cookie") ?? "").split(/,\s*(?=[^;,=\s]+=)/).filter(Boolean);
 }
