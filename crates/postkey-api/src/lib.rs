@@ -1,0 +1,1 @@
+//! The REST API: routes, problem details (RFC 9457), OpenAPI.

@@ -1,0 +1,1 @@
+//! Accepted messages: lanes, limits, attempts, and what became of each.

@@ -1,0 +1,1 @@
+//! Taking mail in: who may hand over what, and the SMTP submission service (RFC 6409).
