@@ -1,4 +1,5 @@
-//! SMTP grammar without I/O: replies, commands, dot-stuffing, SASL XOAUTH2, and the client's side of one session.
+//! SMTP grammar without I/O: replies, commands, dot-stuffing, SASL XOAUTH2, the client's side of one session, and the
+//! server's side in [`server`].
 //!
 //! Bytes go in, bytes and wishes come out; whoever owns the socket brings the deadlines.
 
@@ -6,7 +7,9 @@ pub mod client;
 pub mod command;
 pub mod data;
 pub mod offers;
+pub mod proxy_protocol;
 pub mod reply;
+pub mod server;
 pub mod xoauth2;
 
 pub use client::{Action, End, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need};
