@@ -32,6 +32,16 @@ pub async fn send_mime(graph: &Graph, mailbox: &EmailAddress, mime: &[u8]) -> Ou
     }
 }
 
+/// Sends a message described in JSON, attachments and all, in one request.
+pub async fn send_json(graph: &Graph, mailbox: &EmailAddress, draft: Draft) -> Outcome {
+    let Draft { mut message, attachments } = draft;
+    message.attachments = attachments;
+    match send_mail::send_json(graph, mailbox, &message, true).await {
+        Ok(receipt) => accepted(Route::GraphJson, receipt),
+        Err(error) => failed(error),
+    }
+}
+
 /// Makes a draft, attaches what belongs to it, sends it. A draft that is not sent is deleted.
 pub async fn send_draft(graph: &Graph, mailbox: &EmailAddress, draft: &Draft) -> Outcome {
     let made = match messages::create_draft(graph, mailbox, &draft.message).await {
@@ -96,7 +106,7 @@ fn may_go_on(error: &GraphError) -> bool {
 
 fn accepted(route: Route, receipt: Receipt) -> Outcome {
     let proof = Proof::Graph { request_id: receipt.request_id, client_request_id: Some(receipt.client_request_id) };
-    Outcome::Accepted(Accepted { route, proof, recipients: Vec::new() })
+    Outcome::Accepted(Accepted { route, proof, recipients: Vec::new(), retry_after: receipt.retry_after })
 }
 
 fn failed(error: GraphError) -> Outcome {

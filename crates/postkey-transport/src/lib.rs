@@ -6,25 +6,31 @@ pub mod addresses;
 pub mod compose;
 pub mod draft;
 pub mod envelope;
+pub mod fall_back;
 pub mod graph_route;
 pub mod message;
 pub mod outcome;
 pub mod repair;
 pub mod route;
 pub mod sending;
+pub mod sending_as;
 mod shape;
 pub mod smtp_refusal;
 pub mod smtp_route;
 
 pub use compose::{AttachedFile, ComposeError, Composition, compose};
 pub use envelope::{Envelope, EnvelopeError};
+pub use fall_back::{FallBackReason, Lesson, fall_back, lesson_of};
 pub use message::{Field, Message, MessageError};
 pub use outcome::{
-    Accepted, Outcome, OutcomeClass, Proof, RecipientResult, Report, SessionError, TransportError, Unknown,
+    Accepted, FellBack, Outcome, OutcomeClass, Proof, RecipientResult, Report, SessionError, TransportError, Unknown,
 };
 pub use repair::{Carrier, Prepared, Repair, RepairError, RepairKind, Stamp, prepare};
-pub use route::{Abilities, Choice, Preference, Remedy, Route, RouteError, RouteReason, Traits, choose};
+pub use route::{
+    Abilities, Choice, Preference, Remedy, Route, RouteError, RouteReason, SendWish, Traits, choose, choose_wished,
+};
 pub use sending::{SentCopy, Transport, seen_in_sent};
+pub use sending_as::{Represents, Right, SendAsDenied, SendingAs, sending_as};
 pub use shape::{AttachmentSummary, LineEnds, Shape};
 pub use smtp_refusal::{SmtpMeaning, SmtpRefusal};
 pub use smtp_route::{Deadlines, SignedIn, SmtpRoute};

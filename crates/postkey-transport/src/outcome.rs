@@ -11,9 +11,11 @@ use postkey_smtp::{Reply, Stage};
 use crate::{
     compose::ComposeError,
     envelope::EnvelopeError,
+    fall_back::FallBackReason,
     message::MessageError,
     repair::{Repair, RepairError},
     route::{Choice, Route, RouteError, grouped},
+    sending_as::SendAsDenied,
     smtp_refusal::SmtpRefusal,
 };
 
@@ -28,6 +30,31 @@ pub struct Report {
     pub repairs: Vec<Repair>,
     /// What became of it.
     pub outcome: Outcome,
+    /// The way that was tried before this one and refused, for a reason this one does not know.
+    pub fell_back: Option<FellBack>,
+}
+
+/// A way that refused, before another one was tried.
+#[derive(Debug)]
+pub struct FellBack {
+    /// The way that refused.
+    pub from: Choice,
+    /// Why another one was worth trying.
+    pub because: FallBackReason,
+    /// Its refusal, for certain: the message had not left.
+    pub refusal: TransportError,
+}
+
+impl Report {
+    /// How long the server wants the mailbox to be left alone: said with a refusal, or along with an acceptance.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.outcome {
+            Outcome::Accepted(accepted) => accepted.retry_after,
+            Outcome::Refused(error) => error.retry_after(),
+            Outcome::Unknown(Unknown::Graph(error)) => error.retry_after(),
+            Outcome::Unknown(Unknown::Smtp { .. }) => None,
+        }
+    }
 }
 
 /// What became of a message.
@@ -66,6 +93,8 @@ pub struct Accepted {
     pub proof: Proof,
     /// One result per recipient where the route tells (SMTP); empty where one holds for all (Graph).
     pub recipients: Vec<RecipientResult>,
+    /// How long the mailbox wants to be left alone from here on. The message itself has been taken.
+    pub retry_after: Option<Duration>,
 }
 
 impl Accepted {
@@ -143,6 +172,9 @@ pub enum TransportError {
     /// Graph refused.
     #[error(transparent)]
     Graph(Box<GraphError>),
+    /// The mailbox lacks a right on the message's From.
+    #[error(transparent)]
+    SendAsDenied(Box<SendAsDenied>),
     /// The SMTP server refused.
     #[error(transparent)]
     Smtp(Box<SmtpRefusal>),
@@ -233,6 +265,7 @@ impl TransportError {
             Self::Route(RouteError::NoRoute) => OutcomeClass::Credential,
             Self::Route(_) => OutcomeClass::Message,
             Self::Graph(error) => error.class(),
+            Self::SendAsDenied(denied) => denied.refusal.class(),
             Self::Smtp(refusal) => refusal.class(),
             Self::Session(error) => error.class(),
         }
@@ -246,6 +279,11 @@ impl TransportError {
             Self::Session(error) => error.is_transient(),
             _ => false,
         }
+    }
+
+    /// Whether nothing more may be sent from the mailbox until somebody has looked: repeating makes it worse.
+    pub fn stops_the_mailbox(&self) -> bool {
+        matches!(self, Self::Smtp(refusal) if refusal.meaning.stops_the_mailbox())
     }
 
     /// The wait the server asks for.
@@ -264,6 +302,7 @@ impl TransportError {
             Self::Route(error) => error,
             Self::Repair(error) => error,
             Self::Graph(error) => error.as_ref(),
+            Self::SendAsDenied(denied) => denied.as_ref(),
             Self::Smtp(refusal) => refusal.as_ref(),
             Self::Session(error) => error,
         }

@@ -19,6 +19,8 @@ pub enum Route {
     GraphMime,
     /// A draft made from the message's parts, attachments by upload session: large, but Graph writes the MIME anew.
     GraphDraftUpload,
+    /// `sendMail` with the message described in JSON: only when asked, since Graph writes the MIME anew.
+    GraphJson,
     /// SMTP submission with XOAUTH2: byte-true, and the envelope decides.
     Smtp,
 }
@@ -35,6 +37,7 @@ impl fmt::Display for Route {
         f.write_str(match self {
             Self::GraphMime => "Graph sendMail",
             Self::GraphDraftUpload => "Graph draft and upload session",
+            Self::GraphJson => "Graph sendMail as JSON",
             Self::Smtp => "SMTP XOAUTH2",
         })
     }
@@ -51,6 +54,14 @@ pub enum Preference {
     Graph,
     /// SMTP alone.
     Smtp,
+}
+
+/// What whoever submitted a message asks of its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SendWish {
+    /// Graph's JSON instead of MIME, where that does no harm and fits; else the usual way.
+    pub graph_json: bool,
 }
 
 /// What a sender may do today.
@@ -138,6 +149,8 @@ pub struct Traits {
     pub text_bytes: u64,
     /// Decoded bytes of its largest attachment.
     pub largest_attachment: u64,
+    /// Decoded bytes of all its attachments.
+    pub attachment_bytes: u64,
     /// What a draft cannot carry: see [`losses`].
     pub losses: Vec<String>,
 }
@@ -159,8 +172,15 @@ impl Traits {
             smtp_carries_lines: smtp_carries_lines(message),
             text_bytes: shape.text_bytes,
             largest_attachment: shape.attachments.iter().map(|one| one.size).max().unwrap_or(0),
+            attachment_bytes: shape.attachments.iter().map(|one| one.size).sum(),
             losses: losses(message),
         }
+    }
+
+    /// Bytes of a request that describes it in JSON, at most: a byte of text may take six when it is escaped, but text
+    /// that does so all over is none; twice is generous.
+    fn json_bytes(&self) -> u64 {
+        self.text_bytes * 2 + self.attachment_bytes.div_ceil(3) * 4 + self.room + ROOM_FOR_JSON
     }
 
     /// Why Graph must not write this message anew.
@@ -179,6 +199,8 @@ impl Traits {
 
 /// From, Date, Message-ID and our stamp, at their longest.
 const ROOM_FOR_ADDED_FIELDS: u64 = 1_024;
+/// The names of properties, and every recipient with a name.
+const ROOM_FOR_JSON: u64 = 200_000;
 /// An attachment by upload session.
 const UPLOAD_LIMIT: u64 = 150_000_000;
 /// The draft's JSON holds the bodies (escaped) and the recipients.
@@ -237,6 +259,8 @@ pub enum RouteReason {
     TooLargeForOneRequest,
     /// Its headers name people who must get no copy: only SMTP goes by the envelope.
     EnvelopeDiffersFromHeaders,
+    /// Whoever submitted it asked for JSON.
+    AskedForJson,
 }
 
 impl fmt::Display for RouteReason {
@@ -246,6 +270,7 @@ impl fmt::Display for RouteReason {
             Self::OnlySmtp => "the sender uses SMTP only",
             Self::TooLargeForOneRequest => "it is too large for one request to Graph",
             Self::EnvelopeDiffersFromHeaders => "its headers name people who must get no copy",
+            Self::AskedForJson => "its submitter asked for JSON",
         })
     }
 }
@@ -325,6 +350,21 @@ impl fmt::Display for Remedy {
             Self::MakeSmaller => "make the message smaller, or send a link to the files",
         })
     }
+}
+
+/// Chooses as whoever submitted the message wishes, where that is permitted, fits and does no harm; else as [`choose`].
+/// In JSON the envelope decides, as it does in a draft.
+pub fn choose_wished(traits: &Traits, abilities: &Abilities, wish: &SendWish) -> Result<Choice, RouteError> {
+    let json = wish.graph_json
+        && abilities.uses_graph()
+        && traits.harms().is_empty()
+        && traits.size + traits.room <= abilities.message_limit
+        && traits.json_bytes() <= abilities.graph_request_limit;
+    if json {
+        let losses = traits.losses.clone();
+        return Ok(Choice { route: Route::GraphJson, reason: RouteReason::AskedForJson, losses });
+    }
+    choose(traits, abilities)
 }
 
 /// Chooses. Graph first, since its answers are the clearer ones; SMTP for what Graph would not carry faithfully.

@@ -8,11 +8,14 @@ use uuid::Uuid;
 use crate::{
     draft::draft_of,
     envelope::Envelope,
+    fall_back::fall_back,
     graph_route,
     message::Message,
-    outcome::{Outcome, Report, TransportError},
+    outcome::{FellBack, Outcome, Report, TransportError},
     repair::{Carrier, ID_HEADER, Prepared, Stamp, prepare},
-    route::{Abilities, Choice, Route, RouteError, Traits, choose},
+    route::{Abilities, Choice, Route, RouteError, SendWish, Traits, choose, choose_wished},
+    sending_as::{SendAsDenied, SendingAs, sending_as},
+    smtp_refusal::SmtpMeaning,
     smtp_route::SmtpRoute,
 };
 
@@ -38,20 +41,44 @@ impl std::fmt::Debug for Transport {
 impl Transport {
     /// The route this message would take.
     pub fn choose(&self, message: &Message, envelope: &Envelope) -> Result<Choice, RouteError> {
+        choose(&Traits::of(message, envelope), &self.present_abilities())
+    }
+
+    /// Sends `message` to the envelope's recipients, once, with no wishes: see [`Transport::send_wished`].
+    pub async fn send(&self, message: &Message, envelope: &Envelope, stamp: &Stamp) -> Report {
+        self.send_wished(message, envelope, stamp, &SendWish::default()).await
+    }
+
+    /// Sends `message` to the envelope's recipients, once. Nothing is retried here: whoever queued it decides. With the
+    /// same `stamp` a second attempt sends the same bytes. A way that refuses for certain, for a reason that another one
+    /// does not know, is followed by that one: [`Report::fell_back`] tells.
+    pub async fn send_wished(&self, message: &Message, envelope: &Envelope, stamp: &Stamp, wish: &SendWish) -> Report {
+        let abilities = self.present_abilities();
+        let traits = Traits::of(message, envelope);
+        let choice = match choose_wished(&traits, &abilities, wish) {
+            Ok(choice) => choice,
+            Err(error) => return Report::refused(None, error.into()),
+        };
+        let report = self.send_by(choice, message, envelope, stamp).await;
+        let Some((left, because)) = fall_back(&report, message.size(), &abilities) else { return report };
+        let Ok(second) = choose(&traits, &left) else { return report };
+        let Report { choice: Some(from), outcome: Outcome::Refused(refusal), .. } = report else { return report };
+        tracing::info!(mailbox = %self.mailbox, from = %from.route, to = %second.route, %because, "falling back");
+        let mut report = self.send_by(second, message, envelope, stamp).await;
+        report.fell_back = Some(FellBack { from, because, refusal });
+        report
+    }
+
+    /// What the sender may do and what is there to do it with.
+    fn present_abilities(&self) -> Abilities {
         let mut abilities = self.abilities.clone();
         abilities.graph_send &= self.graph.is_some();
         abilities.graph_read_write &= self.graph.is_some();
         abilities.smtp &= self.smtp.is_some();
-        choose(&Traits::of(message, envelope), &abilities)
+        abilities
     }
 
-    /// Sends `message` to the envelope's recipients, once. Nothing is retried here: whoever queued it decides. With the
-    /// same `stamp` a second attempt sends the same bytes.
-    pub async fn send(&self, message: &Message, envelope: &Envelope, stamp: &Stamp) -> Report {
-        let choice = match self.choose(message, envelope) {
-            Ok(choice) => choice,
-            Err(error) => return Report::refused(None, error.into()),
-        };
+    async fn send_by(&self, choice: Choice, message: &Message, envelope: &Envelope, stamp: &Stamp) -> Report {
         let carrier = if choice.route.is_graph() { Carrier::Graph } else { Carrier::Smtp };
         let prepared = match prepare(message, envelope, carrier, stamp) {
             Ok(prepared) => prepared,
@@ -62,22 +89,49 @@ impl Transport {
             repairs = ?prepared.repairs().iter().map(|repair| repair.kind.name()).collect::<Vec<_>>(),
             "sending"
         );
-        let outcome = self.hand_over(choice.route, &prepared, envelope).await;
+        let outcome = match self.hand_over(choice.route, &prepared, envelope).await {
+            Outcome::Refused(refusal) => Outcome::Refused(self.naming_the_right(refusal, message)),
+            outcome => outcome,
+        };
         Report {
             message_id: Some(prepared.message_id().to_owned()),
             choice: Some(choice),
             repairs: prepared.repairs().to_vec(),
             outcome,
+            fell_back: None,
         }
+    }
+
+    /// A denial of From, with the right that is missing.
+    fn naming_the_right(&self, refusal: TransportError, message: &Message) -> TransportError {
+        let denied = match &refusal {
+            TransportError::Graph(error) => matches!(**error, GraphError::SendAsDenied(_)),
+            TransportError::Smtp(refused) => refused.meaning == SmtpMeaning::SendAsDenied,
+            _ => false,
+        };
+        if !denied {
+            return refusal;
+        }
+        let (from, sender) = (message.from().unwrap_or_else(|| self.mailbox.clone()), message.sender());
+        let case = SendingAs { mailbox: &self.mailbox, aliases: &[], from: &from, sender: sender.as_ref() };
+        let represents = sending_as(&case);
+        let (mailbox, refusal) = (self.mailbox.clone(), Box::new(refusal));
+        TransportError::SendAsDenied(Box::new(SendAsDenied { mailbox, from, represents, refusal }))
     }
 
     async fn hand_over(&self, route: Route, prepared: &Prepared, envelope: &Envelope) -> Outcome {
         match (route, &self.graph, &self.smtp) {
             (Route::GraphMime, Some(graph), _) => graph_route::send_mime(graph, &self.mailbox, prepared.bytes()).await,
-            (Route::GraphDraftUpload, Some(graph), _) => match Message::parse(prepared.bytes().clone()) {
-                Ok(message) => graph_route::send_draft(graph, &self.mailbox, &draft_of(&message, envelope)).await,
-                Err(error) => Outcome::Refused(error.into()),
-            },
+            (Route::GraphDraftUpload | Route::GraphJson, Some(graph), _) => {
+                let draft = match Message::parse(prepared.bytes().clone()) {
+                    Ok(message) => draft_of(&message, envelope),
+                    Err(error) => return Outcome::Refused(error.into()),
+                };
+                match route {
+                    Route::GraphJson => graph_route::send_json(graph, &self.mailbox, draft).await,
+                    _ => graph_route::send_draft(graph, &self.mailbox, &draft).await,
+                }
+            }
             (Route::Smtp, _, Some(smtp)) => smtp.send(&self.mailbox, envelope, prepared.bytes()).await,
             // `choose` counts only what is there.
             _ => Outcome::Refused(TransportError::Route(RouteError::NoRoute)),
@@ -87,7 +141,7 @@ impl Transport {
 
 impl Report {
     fn refused(choice: Option<Choice>, error: TransportError) -> Self {
-        Self { message_id: None, choice, repairs: Vec::new(), outcome: Outcome::Refused(error) }
+        Self { message_id: None, choice, repairs: Vec::new(), outcome: Outcome::Refused(error), fell_back: None }
     }
 }
 

@@ -282,6 +282,7 @@ impl SmtpRoute {
                 route: Route::Smtp,
                 proof: Proof::Smtp { host, reply },
                 recipients: results(&recipients),
+                retry_after: None,
             }),
             // Every envelope names somebody.
             End::SignedIn { .. } => refused(SessionError::Unspeakable("there is no recipient".into())),

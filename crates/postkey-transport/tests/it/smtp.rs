@@ -116,7 +116,14 @@ async fn each_refusal_is_told_apart() {
         ),
     ] {
         let (_server, report) = sent(manners).await;
-        let TransportError::Smtp(refused) = refusal(&report) else { panic!("{report:?}") };
+        let refused = match refusal(&report) {
+            TransportError::Smtp(refused) => refused,
+            TransportError::SendAsDenied(denied) => match &*denied.refusal {
+                TransportError::Smtp(refused) => refused,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
         assert_eq!((refused.meaning, refused.class(), refused.who()), (meaning, class, who));
     }
 }
