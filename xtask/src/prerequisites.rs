@@ -12,11 +12,15 @@ use crate::run::{find_program, run};
 pub(crate) enum Part {
     Postgres,
     Clients,
+    /// Other mail servers, and what kills postkey at a system call.
+    Servers,
 }
 
 /// How to tell whether a thing is here.
 enum Seen {
     OnPath(&'static str),
+    /// Not on everybody's path.
+    File(&'static str),
     By(fn() -> bool),
 }
 
@@ -30,7 +34,14 @@ const NEEDS: &[(Part, &str, Seen, &str)] = &[
     (Part::Clients, "npm", Seen::OnPath("npm"), "npm"),
     (Part::Clients, "openssl", Seen::OnPath("openssl"), "openssl"),
     (Part::Clients, "swaks", Seen::OnPath("swaks"), "swaks"),
+    (Part::Clients, "s-nail", Seen::OnPath("s-nail"), "s-nail"),
+    (Part::Clients, "PHP", Seen::OnPath("php"), "php-cli"),
+    (Part::Clients, "Java with its compiler", Seen::OnPath("javac"), "default-jdk-headless"),
+    (Part::Clients, "Java Mail", Seen::File("/usr/share/java/javax.mail.jar"), "libmail-java"),
     (Part::Clients, "Python 3 with venv", Seen::By(python_makes_environments), "python3-venv"),
+    (Part::Servers, "Postfix", Seen::File("/usr/sbin/postfix"), "postfix"),
+    (Part::Servers, "Dovecot", Seen::File("/usr/sbin/dovecot"), "dovecot-core"),
+    (Part::Servers, "strace", Seen::OnPath("strace"), "strace"),
 ];
 
 /// Makes sure all that the given parts need is here.
@@ -60,6 +71,7 @@ pub(crate) fn ensure(guardian: &Guardian, parts: &[Part]) -> Outcome {
 fn missing(parts: &[Part]) -> Vec<(&'static str, &'static str)> {
     let here = |seen: &Seen| match seen {
         Seen::OnPath(name) => find_program(name).is_some(),
+        Seen::File(path) => Path::new(path).is_file(),
         Seen::By(check) => check(),
     };
     let needed = NEEDS.iter().filter(|(part, _, seen, _)| parts.contains(part) && !here(seen));
@@ -68,7 +80,7 @@ fn missing(parts: &[Part]) -> Vec<(&'static str, &'static str)> {
 
 fn apt(guardian: &Guardian, words: &[&str]) -> Outcome {
     let mut apt = Command::new("apt-get");
-    // In run level 1 Debian's scripts start no service: the tests start their own PostgreSQL and want no other.
+    // In run level 1 Debian's scripts start no service: the tests start their own servers and want no other.
     apt.args(words).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     run(guardian, &mut apt)
 }

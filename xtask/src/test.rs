@@ -50,7 +50,7 @@ fn everything(stages: &mut Stages, options: &Options, scope: &Scope) -> Outcome<
         parts.push(Part::Postgres);
     }
     if !options.skip_clients {
-        parts.push(Part::Clients);
+        parts.extend([Part::Clients, Part::Servers]);
     }
     stages.stage("prerequisites", |guardian| prerequisites::ensure(guardian, &parts))?;
 
