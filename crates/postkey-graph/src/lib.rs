@@ -16,6 +16,7 @@ mod graph;
 mod json;
 pub mod mailbox;
 pub mod messages;
+pub mod non_delivery;
 pub mod organization;
 pub mod paging;
 pub mod permissions;
@@ -35,6 +36,7 @@ pub use credentials::{KeyCredential, NewCertificate, NewSecret, PasswordCredenti
 pub use error::{GraphError, OutcomeClass, Unreadable};
 pub use graph::Graph;
 pub use mailbox::Mailbox;
+pub use non_delivery::NonDelivery;
 pub use paging::Pages;
 pub use permissions::{Api, Permission};
 pub use shape::{CallShape, Edition, Effect, Verb};

@@ -76,12 +76,28 @@ impl MailboxLimits {
         upload_bytes: 150_000_000,
         upload_span: Duration::from_secs(5 * 60),
     };
+
+    /// No limit at all, as far as numbers go: for a Graph whose limits are lifted, or where somebody else counts.
+    pub const LIFTED: Self = Self {
+        concurrent: Semaphore::MAX_PERMITS,
+        requests: u64::MAX,
+        requests_span: Duration::from_secs(1),
+        upload_bytes: u64::MAX,
+        upload_span: Duration::from_secs(1),
+    };
+
+    /// Whether nothing is limited.
+    pub fn are_lifted(&self) -> bool {
+        self.concurrent >= Semaphore::MAX_PERMITS && self.requests == u64::MAX && self.upload_bytes == u64::MAX
+    }
 }
 
 /// Keeps this app within the limits of each mailbox. Clones share one set of gauges.
 #[derive(Debug, Clone)]
 pub struct Pacer {
     limits: MailboxLimits,
+    /// Nothing is counted and nobody waits.
+    idle: bool,
     mailboxes: Arc<Mutex<HashMap<String, Gauge>>>,
 }
 
@@ -99,7 +115,7 @@ struct Gauge {
 /// A place among the requests a mailbox takes at once; given back when dropped.
 #[derive(Debug)]
 pub struct Turn {
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// Gauges kept at most: beyond it the one unused for longest is forgotten, if nothing of it is under way.
@@ -108,17 +124,33 @@ const MAILBOXES_KEPT: usize = 10_000;
 impl Pacer {
     /// A pacer for one app.
     pub fn new(limits: MailboxLimits) -> Self {
-        Self { limits, mailboxes: Arc::default() }
+        Self { limits, idle: limits.are_lifted(), mailboxes: Arc::default() }
+    }
+
+    /// A pacer that never holds anything back, for whoever paces already and wants to see every answer of the server.
+    pub fn idle() -> Self {
+        Self::new(MailboxLimits::LIFTED)
+    }
+
+    /// The limits it keeps.
+    pub fn limits(&self) -> MailboxLimits {
+        self.limits
     }
 
     /// Waits for one of the mailbox's places. Every holder has a deadline, so the wait ends.
     pub(crate) async fn turn(&self, mailbox: &str, now: Instant) -> Turn {
+        if self.idle {
+            return Turn { _place: None };
+        }
         let places = self.with(mailbox, now, |gauge| Arc::clone(&gauge.places));
-        Turn { _place: places.acquire_owned().await.expect("no gauge closes its semaphore") }
+        Turn { _place: Some(places.acquire_owned().await.expect("no gauge closes its semaphore")) }
     }
 
     /// Books one request of `bytes`, or says how long to wait before asking again.
     pub fn book(&self, mailbox: &str, bytes: u64, now: Instant) -> Result<(), Duration> {
+        if self.idle {
+            return Ok(());
+        }
         self.with(mailbox, now, |gauge| {
             let rest = gauge.rests_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
             let wait = rest.max(gauge.requests.wait_for(1, now)).max(gauge.upload.wait_for(bytes, now));
@@ -133,6 +165,9 @@ impl Pacer {
 
     /// The server told us to leave the mailbox alone for `wait`.
     pub fn rest(&self, mailbox: &str, wait: Duration, now: Instant) {
+        if self.idle {
+            return;
+        }
         self.with(mailbox, now, |gauge| {
             let until = now + wait.min(LONGEST_WAIT);
             gauge.rests_until = Some(gauge.rests_until.map_or(until, |already| already.max(until)));
@@ -295,6 +330,19 @@ mod tests {
         pacer.rest("a@contoso.example", Duration::from_secs(5), start);
         assert_eq!(pacer.book("a@contoso.example", 0, start), Err(Duration::from_secs(20)));
         pacer.book("a@contoso.example", 0, start + Duration::from_secs(20)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_idle_pacer_holds_nobody_back() {
+        let pacer = Pacer::idle();
+        let now = Instant::now();
+        let mut turns = Vec::new();
+        for _ in 0..100 {
+            turns.push(pacer.turn("a@contoso.example", now).await);
+        }
+        pacer.rest("a@contoso.example", LONGEST_WAIT, now);
+        pacer.book("a@contoso.example", u64::MAX, now).unwrap();
+        assert_eq!(pacer.used("a@contoso.example", now), (0, 0));
     }
 
     #[tokio::test]
