@@ -128,6 +128,9 @@ impl Emulator {
         let seed = settings.seed.unwrap_or_else(rand::random);
         let mut world = World::new(seed, behaviour, keys);
         world.addresses = addresses.clone();
+        world.mail.limits = settings.limits.clone();
+        world.mail.graph_latency = settings.graph_latency;
+        world.mail.keep = settings.keep;
         let sample = sample::fill(&mut world);
 
         let (ca_path, clock_file) = match &settings.dir {

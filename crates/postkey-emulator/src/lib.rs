@@ -35,6 +35,7 @@ pub mod visitor;
 pub mod world;
 
 pub use emulator::{Emulator, StartError};
+pub use exchange::{limits::Limits, state::Keep};
 pub use sample::Sample;
 pub use settings::{EmulatorSettings, Ports};
 pub use tls::CertificateError;

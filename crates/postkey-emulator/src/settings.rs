@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::exchange::{limits::Limits, state::Keep};
+
 /// Settings of one emulator. The default suits a test: loopback, free ports, no lag, nothing on disk.
 #[derive(Debug, Clone)]
 pub struct EmulatorSettings {
@@ -25,6 +27,12 @@ pub struct EmulatorSettings {
     pub acceptance_lag: Duration,
     /// Whether a new credential is refused now and then for one more lag after its first acceptance.
     pub non_monotone: bool,
+    /// How much may be asked and sent; [`Limits::lifted`] for a benchmark.
+    pub limits: Limits,
+    /// How late Graph answers each request that concerns mail.
+    pub graph_latency: Duration,
+    /// What is kept of mail that has been delivered.
+    pub keep: Keep,
     /// What chance starts from, so a run can be repeated; secrets are random whatever it says. None = differently each time.
     pub seed: Option<u64>,
 }
@@ -55,6 +63,9 @@ impl Default for EmulatorSettings {
             replication_lag: Duration::ZERO,
             acceptance_lag: Duration::ZERO,
             non_monotone: false,
+            limits: Limits::default(),
+            graph_latency: Duration::ZERO,
+            keep: Keep::All,
             seed: None,
         }
     }

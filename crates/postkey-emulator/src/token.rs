@@ -1,6 +1,10 @@
 //! Access tokens and ID tokens: the keys that sign them, how they are made, and how Graph and Exchange check them.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
@@ -20,7 +24,14 @@ use crate::{
 };
 
 /// The keys tokens are signed with. The first signs; all are published, as several are active at once in reality.
-pub struct SigningKeys(Vec<SigningKey>);
+pub struct SigningKeys {
+    keys: Vec<SigningKey>,
+    /// Claims of tokens whose signature was found good: a client shows the same one with every request.
+    verified: Mutex<HashMap<String, Arc<Value>>>,
+}
+
+/// More than are in use at once; beyond it all are verified anew.
+const VERIFIED_KEPT: usize = 4_096;
 
 struct SigningKey {
     pair: KeyPair,
@@ -31,7 +42,7 @@ struct SigningKey {
 
 impl fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| &key.kid)).finish()
+        f.debug_list().entries(self.keys.iter().map(|key| &key.kid)).finish()
     }
 }
 
@@ -44,17 +55,17 @@ impl SigningKeys {
     /// Keys for a test that signs nothing: making real ones takes a moment.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self(Vec::new())
+        Self { keys: Vec::new(), verified: Mutex::default() }
     }
 
     /// Two fresh keys.
     pub(crate) fn generate() -> Result<Self, KeyError> {
-        Ok(Self(vec![SigningKey::generate()?, SigningKey::generate()?]))
+        Ok(Self { keys: vec![SigningKey::generate()?, SigningKey::generate()?], verified: Mutex::default() })
     }
 
     /// The `keys` array of a JWKS whose keys carry this issuer.
     pub(crate) fn jwks(&self, issuer: &str) -> Vec<Value> {
-        self.0
+        self.keys
             .iter()
             .map(|key| {
                 let public = key.pair.public_key();
@@ -74,7 +85,7 @@ impl SigningKeys {
 
     /// A JWT over `claims`, signed RS256. `x5t` goes into the header for v1.0 tokens only.
     pub(crate) fn sign(&self, claims: &Value, x5t: bool) -> String {
-        let key = &self.0[0];
+        let key = &self.keys[0];
         let mut header = json!({"typ": "JWT", "alg": "RS256", "kid": key.kid});
         if x5t {
             header["x5t"] = json!(key.kid);
@@ -91,14 +102,28 @@ impl SigningKeys {
     }
 
     /// The claims of a JWT that one of these keys signed.
-    pub(crate) fn verify(&self, token: &str) -> Option<Value> {
+    pub(crate) fn verify(&self, token: &str) -> Option<Arc<Value>> {
+        let verified = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(claims) = verified().get(token) {
+            return Some(Arc::clone(claims));
+        }
+        let claims = Arc::new(self.verify_signature(token)?);
+        let mut verified = verified();
+        if verified.len() >= VERIFIED_KEPT {
+            verified.clear();
+        }
+        verified.insert(token.to_owned(), Arc::clone(&claims));
+        Some(claims)
+    }
+
+    fn verify_signature(&self, token: &str) -> Option<Value> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
         if header["alg"] != "RS256" {
             return None;
         }
-        let key = self.0.iter().find(|key| header["kid"] == key.kid.as_str())?;
+        let key = self.keys.iter().find(|key| header["kid"] == key.kid.as_str())?;
         let public = key.pair.public_key();
         RsaPublicKeyComponents {
             n: public.modulus().big_endian_without_leading_zero(),

@@ -1,5 +1,5 @@
-//! Faults asked for by an address: `someone+429@…`, `+503`, `+504-delivered`, `+drop`, `+slow`, `+ndr`. A tag may end
-//! in `-once`: it is met at the first send and not again.
+//! Faults asked for by an address: `someone+429@…`, `+503`, `+504-delivered`, `+202`, `+200`, `+drop`, `+slow`,
+//! `+sendas`, `+stop251`, `+chunk`, `+ndr`, `+terrl`. A tag may end in `-once`: it is met at the first send and not again.
 
 use super::state::MailState;
 
@@ -20,8 +20,53 @@ pub(crate) enum FaultKind {
     Drop,
     /// The answer comes late.
     Slow,
+    /// Accepted, and the mailbox asks to be left alone for a while: 202 with `Retry-After`. By SMTP accepted as ever.
+    AcceptedButRest,
+    /// 200 where 202 is documented: it proves nothing. By SMTP accepted as ever.
+    Okay,
+    /// The mailbox may not send as this sender.
+    SendAsDenied,
+    /// SMTP: the mailbox is stopped for continuous errors, `550 5.2.251` to `5.2.255`. By Graph nothing.
+    Stopped(u16),
+    /// The first range of an upload session is lost with its connection.
+    ChunkLost,
     /// Accepted, then reported as undeliverable.
     Undeliverable,
+    /// Accepted, then reported as over the organization's limit of external recipients.
+    OverExternalLimit,
+}
+
+impl FaultKind {
+    /// What the report says of a recipient that asked for one.
+    pub(crate) fn report(self) -> Option<&'static str> {
+        match self {
+            Self::Undeliverable => {
+                Some("550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup")
+            }
+            Self::OverExternalLimit => Some(super::delivery::EXTERNAL_LIMIT),
+            _ => None,
+        }
+    }
+
+    /// Met when a message is sent; the others are met before or after.
+    fn is_of_sending(self) -> bool {
+        !matches!(self, Self::Undeliverable | Self::OverExternalLimit | Self::ChunkLost)
+    }
+}
+
+/// How long [`FaultKind::AcceptedButRest`] asks to be left alone, in seconds.
+pub(crate) const REST: &str = "30";
+
+/// What is said of a mailbox that is stopped for continuous errors.
+pub(crate) fn stopped(detail: u16) -> String {
+    let errors = match detail {
+        251 => "mailbox full",
+        252 => "send as denied",
+        253 => "invalid license",
+        254 => "too many recipients",
+        _ => "invalid recipients",
+    };
+    format!("550 5.2.{detail} Sender throttled due to continuous {errors} errors.")
 }
 
 /// How late a slow answer comes, in milliseconds.
@@ -39,10 +84,21 @@ pub(crate) fn parse(address: &str) -> Option<AddressFault> {
         "drop" => FaultKind::Drop,
         "slow" => FaultKind::Slow,
         "ndr" => FaultKind::Undeliverable,
+        "terrl" => FaultKind::OverExternalLimit,
+        "sendas" => FaultKind::SendAsDenied,
+        "chunk" => FaultKind::ChunkLost,
+        "202" => FaultKind::AcceptedButRest,
+        "200" => FaultKind::Okay,
+        "stop251" => FaultKind::Stopped(251),
+        "stop252" => FaultKind::Stopped(252),
+        "stop253" => FaultKind::Stopped(253),
+        "stop254" => FaultKind::Stopped(254),
+        "stop255" => FaultKind::Stopped(255),
         number if number.len() == 3 => FaultKind::Status(number.parse().ok().filter(|code| (400..600).contains(code))?),
         _ => return None,
     };
-    let mut fault = AddressFault { kind, delivered: kind == FaultKind::Slow, once: false };
+    let delivered = matches!(kind, FaultKind::Slow | FaultKind::AcceptedButRest);
+    let mut fault = AddressFault { kind, delivered, once: false };
     for word in words {
         match word.to_ascii_lowercase().as_str() {
             "delivered" => fault.delivered = true,
@@ -57,8 +113,8 @@ pub(crate) fn parse(address: &str) -> Option<AddressFault> {
 pub(crate) fn met<'a>(mail: &mut MailState, addresses: impl Iterator<Item = &'a str>) -> Option<AddressFault> {
     for address in addresses {
         let Some(fault) = parse(address) else { continue };
-        if fault.kind == FaultKind::Undeliverable {
-            continue; // met at delivery
+        if !fault.kind.is_of_sending() {
+            continue;
         }
         if fault.once {
             let key = address.to_ascii_lowercase();
@@ -95,7 +151,13 @@ mod tests {
             ("alice+drop-delivered-once@x.example", Some((FaultKind::Drop, true, true))),
             ("alice+slow@x.example", Some((FaultKind::Slow, true, false))),
             ("alice+ndr@x.example", Some((FaultKind::Undeliverable, false, false))),
-            ("alice+200@x.example", None),
+            ("alice+202@x.example", Some((FaultKind::AcceptedButRest, true, false))),
+            ("alice+200@x.example", Some((FaultKind::Okay, false, false))),
+            ("alice+200-delivered@x.example", Some((FaultKind::Okay, true, false))),
+            ("alice+stop253@x.example", Some((FaultKind::Stopped(253), false, false))),
+            ("alice+stop256@x.example", None),
+            ("alice+chunk-delivered@x.example", Some((FaultKind::ChunkLost, true, false))),
+            ("alice+299@x.example", None),
             ("alice+news@x.example", None),
             ("alice@x.example", None),
             ("alice@x+429.example", None),

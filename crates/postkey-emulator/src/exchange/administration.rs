@@ -135,10 +135,15 @@ impl World {
         )
     }
 
+    /// Delivers whatever is due.
+    pub fn settle_mail(&mut self) {
+        delivery::settle(self);
+    }
+
     /// Mail that left for other organizations so far.
     pub fn outside_mail(&mut self) -> &[OutsideMail] {
         delivery::settle(self);
-        &self.mail.outside
+        self.mail.outside.make_contiguous()
     }
 
     /// Mailboxes of a tenant and their switches, as JSON for the management API.

@@ -5,11 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    address_faults::{self, FaultKind},
-    header_block, limits,
+    address_faults, header_block, limits,
     mailbox::Letter,
     mime_read, mime_write,
-    state::{OUTSIDE_KEPT, OutsideMail},
+    state::{Keep, OUTSIDE_KEPT, OutsideMail},
 };
 use crate::world::World;
 
@@ -68,118 +67,200 @@ pub(crate) fn hand_over(
     let now = world.clock.now();
     let settle = SignedDuration::try_from(world.mail.settle).unwrap_or(SignedDuration::MAX);
     pending.due = now.checked_add(settle).and_then(|due| due.checked_add(delay)).unwrap_or(Timestamp::MAX);
-    if let Some(message) =
-        world.tenants[tenant].mailboxes.get_mut(&mailbox).and_then(|mailbox| mailbox.messages.get_mut(position))
-    {
+    let found = world.tenants[tenant].mailboxes.get_mut(&mailbox);
+    if let Some(message) = found.and_then(|mailbox| mailbox.messages.get_mut(position)) {
+        world.mail.tallies.of(mailbox).accept(now.as_second(), pending.recipients.len());
+        world.mail.arrivals.accept(&message.letter, message.mime.as_deref());
+        world.mail.due.insert((pending.due, tenant, mailbox, message.immutable_id.clone()));
         message.is_draft = true;
         message.is_read = true;
         message.pending = Some(pending);
     }
 }
 
+/// Addresses outside the organization.
+pub(crate) fn external(world: &World, tenant: usize, addresses: &[String]) -> usize {
+    addresses.iter().filter(|address| place(world, address).is_external(tenant)).count()
+}
+
 /// Delivers whatever is due. Every look at a mailbox begins with it.
 pub(crate) fn settle(world: &mut World) {
+    if world.mail.due.is_empty() {
+        return;
+    }
     let now = world.clock.now();
-    for tenant in 0..world.tenants.len() {
-        let owners: Vec<Uuid> = world.tenants[tenant].mailboxes.keys().copied().collect();
-        for owner in owners {
-            while let Some(position) = world.tenants[tenant].mailboxes[&owner]
-                .messages
-                .iter()
-                .position(|message| message.pending.as_ref().is_some_and(|pending| pending.due <= now))
-            {
-                transport(world, tenant, owner, position, now);
-            }
+    while let Some((due, ..)) = world.mail.due.first()
+        && *due <= now
+    {
+        let Some((_, tenant, owner, id)) = world.mail.due.pop_first() else { return };
+        let mailbox = world.tenants.get(tenant).and_then(|tenant| tenant.mailboxes.get(&owner));
+        // Deleted, or its whole mailbox taken away, before transport came.
+        if let Some(position) = mailbox.and_then(|mailbox| mailbox.recent_position(&id)) {
+            transport(world, tenant, owner, position, now);
         }
     }
 }
 
+const NOT_FOUND: &str = "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup";
+/// Delivery-side code of the daily recipient limit.
+const DAILY_LIMIT: &str =
+    "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients";
+/// The tenant's limit of external recipients. unverified: the words
+pub(crate) const EXTERNAL_LIMIT: &str =
+    "550 5.7.233 Your message can't be sent because your organization has exceeded its limit of external recipients";
+
+/// A message that transport has picked up.
+struct PickedUp {
+    letter: Letter,
+    mime: Bytes,
+    pending: Pending,
+    /// The sender's domain and address.
+    domain: String,
+    report_to: String,
+    message_id: String,
+}
+
 fn transport(world: &mut World, tenant: usize, owner: Uuid, position: usize, now: Timestamp) {
-    let Some(sender) = world.tenants[tenant].mailboxes.get_mut(&owner) else { return };
-    let domain = sender.address().rsplit_once('@').map_or("invalid", |(_, domain)| domain).to_owned();
+    let Some(sent) = pick_up(world, tenant, owner, position, now) else { return };
+    let recipients = sent.pending.recipients.len();
+    let mut failed: Vec<(String, &str)> = Vec::new();
+    let mut copies = 0;
+    if limits::count_recipients(world, owner, recipients) {
+        let places: Vec<(String, Place)> =
+            sent.pending.recipients.iter().map(|address| (address.clone(), place(world, address))).collect();
+        let external = places.iter().filter(|(_, place)| place.is_external(tenant)).count();
+        let external_may = limits::count_external_recipients(world, tenant, owner, external);
+        let delivered = Bytes::from(received_copy(&sent.mime, &sent.domain, now));
+        let mut letter = None;
+        let mut reached: Vec<Uuid> = Vec::new();
+        for (address, place) in places {
+            let asked = address_faults::parse(&address).and_then(|fault| fault.kind.report());
+            if let Some(why) = asked.or((!external_may && place.is_external(tenant)).then_some(EXTERNAL_LIMIT)) {
+                failed.push((address, why));
+                continue;
+            }
+            match place {
+                // Two addresses of one mailbox: one copy.
+                Place::Inside(_, mailbox) if reached.contains(&mailbox) => {}
+                Place::Inside(tenant, mailbox) => {
+                    reached.push(mailbox);
+                    match receive(world, tenant, mailbox, &sent, &delivered, &mut letter, now) {
+                        Ok(()) => copies += 1,
+                        Err(why) => failed.push((address, why)),
+                    }
+                }
+                Place::Nowhere => failed.push((address, NOT_FOUND)),
+                Place::Outside => {
+                    copies += 1;
+                    leave(
+                        world,
+                        OutsideMail { at: now, from: sent.pending.from.clone(), to: address, mime: delivered.clone() },
+                    );
+                }
+            }
+        }
+    } else {
+        failed.extend(sent.pending.recipients.iter().map(|address| (address.clone(), DAILY_LIMIT)));
+    }
+    world.mail.arrivals.deliver(&sent.letter, copies);
+    if !failed.is_empty() {
+        let PickedUp { report_to, letter, message_id, .. } = &sent;
+        report(world, tenant, owner, report_to, &letter.subject, message_id, &failed, now);
+    }
+}
+
+/// Takes a message out of Drafts, into Sent Items where a copy stays.
+fn pick_up(world: &mut World, tenant: usize, owner: Uuid, position: usize, now: Timestamp) -> Option<PickedUp> {
+    let keep = world.mail.keep;
+    let sender = world.tenants[tenant].mailboxes.get_mut(&owner)?;
     let report_to = sender.address().to_owned();
+    let domain = report_to.rsplit_once('@').map_or("invalid", |(_, domain)| domain).to_owned();
     let message = &mut sender.messages[position];
-    let Some(pending) = message.pending.take() else { return };
+    let pending = message.pending.take()?;
     let message_id = message.letter.message_id.get_or_insert_with(|| new_message_id(&domain)).clone();
-    let sent_mime = match &message.mime {
+    let mime = match &message.mime {
         Some(mime) => completed(mime, &message_id, now),
         None => Bytes::from(mime_write::mime(&message.letter, &message_id, now, &message.immutable_id)),
     };
-    message.mime = Some(sent_mime.clone());
+    message.mime = (keep == Keep::All).then(|| mime.clone());
     message.is_draft = false;
     message.is_read = true;
     message.sent = now;
     message.letter.date.get_or_insert(now);
-    let subject = message.letter.subject.clone();
-    let copy = pending.also_in.map(|_| message.letter.clone());
-    if pending.save {
+    let letter = if pending.save && keep != Keep::None {
+        let letter = message.letter.clone();
+        if keep == Keep::Ids {
+            message.letter = named_only(&letter);
+        }
         let sent_items = sender.well_known_id("sentitems");
         sender.move_to(position, sent_items, now);
+        letter
     } else {
-        sender.messages.remove(position);
-    }
-    if let (Some(other), Some(letter)) = (pending.also_in, copy)
+        sender.take(position).letter
+    };
+    if let Some(other) = pending.also_in.filter(|_| keep != Keep::None)
         && let Some(represented) = world.tenants[tenant].mailboxes.get_mut(&other)
     {
-        let position = represented.store("sentitems", letter, Some(sent_mime.clone()), now);
+        let (copy, mime) = match keep {
+            Keep::All => (letter.clone(), Some(mime.clone())),
+            _ => (named_only(&letter), None),
+        };
+        let position = represented.store("sentitems", copy, mime, now);
         represented.messages[position].is_read = true;
     }
+    Some(PickedUp { letter, mime, pending, domain, report_to, message_id })
+}
 
-    if !limits::count_recipients(world, owner, pending.recipients.len()) {
-        // Delivery-side code of the daily recipient limit.
-        let failed = pending.recipients.iter().map(|address| (address.clone(), "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients")).collect::<Vec<_>>();
-        report(world, tenant, owner, &report_to, &subject, &message_id, &failed, now);
+/// What a message is called, without what it says.
+fn named_only(letter: &Letter) -> Letter {
+    Letter {
+        subject: letter.subject.clone(),
+        headers: letter
+            .headers
+            .iter()
+            .filter(|(name, _)| name.len() > 2 && name[..2].eq_ignore_ascii_case("x-"))
+            .cloned()
+            .collect(),
+        message_id: letter.message_id.clone(),
+        date: letter.date,
+        ..Letter::default()
+    }
+}
+
+/// Puts a copy into an Inbox; the error goes into a report.
+fn receive(
+    world: &mut World,
+    tenant: usize,
+    mailbox: Uuid,
+    sent: &PickedUp,
+    delivered: &Bytes,
+    letter: &mut Option<Letter>,
+    now: Timestamp,
+) -> Result<(), &'static str> {
+    let keep = world.mail.keep;
+    let Some(recipient) = world.tenants[tenant].mailboxes.get_mut(&mailbox) else { return Err(NOT_FOUND) };
+    if delivered.len() > recipient.max_receive_bytes {
+        return Err("550 5.2.3 RESOLVER.RST.RecipSizeLimit; message too large for this recipient");
+    }
+    if recipient.is_full_for(delivered.len()) {
+        return Err("552 5.2.2 STOREDRV.Deliver; mailbox full");
+    }
+    if keep == Keep::All {
+        let read = || mime_read::letter(delivered, now).unwrap_or_else(|| sent.letter.clone());
+        recipient.store("inbox", letter.get_or_insert_with(read).clone(), Some(delivered.clone()), now);
+    }
+    Ok(())
+}
+
+fn leave(world: &mut World, mail: OutsideMail) {
+    if world.mail.keep != Keep::All {
         return;
     }
-    let delivered = Bytes::from(received_copy(&sent_mime, &domain, now));
-    let Some(letter) = mime_read::letter(&delivered, now) else { return };
-    let mut failed: Vec<(String, &str)> = Vec::new();
-    let mut reached: Vec<Uuid> = Vec::new();
-    for address in &pending.recipients {
-        if address_faults::parse(address).is_some_and(|fault| fault.kind == FaultKind::Undeliverable) {
-            failed.push((
-                address.clone(),
-                "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup",
-            ));
-            continue;
-        }
-        match place(world, address) {
-            Place::Inside(tenant, mailbox) => {
-                if reached.contains(&mailbox) {
-                    continue; // two addresses of one mailbox: one copy
-                }
-                reached.push(mailbox);
-                let Some(recipient) = world.tenants[tenant].mailboxes.get_mut(&mailbox) else { continue };
-                if delivered.len() > recipient.max_receive_bytes {
-                    failed.push((
-                        address.clone(),
-                        "550 5.2.3 RESOLVER.RST.RecipSizeLimit; message too large for this recipient",
-                    ));
-                } else if recipient.is_full_for(delivered.len()) {
-                    failed.push((address.clone(), "552 5.2.2 STOREDRV.Deliver; mailbox full"));
-                } else {
-                    recipient.store("inbox", letter.clone(), Some(delivered.clone()), now);
-                }
-            }
-            Place::Nowhere => {
-                failed.push((
-                    address.clone(),
-                    "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup",
-                ));
-            }
-            Place::Outside => {
-                let outside = &mut world.mail.outside;
-                if outside.len() >= OUTSIDE_KEPT {
-                    outside.remove(0);
-                }
-                let from = pending.from.clone();
-                outside.push(OutsideMail { at: now, from, to: address.clone(), mime: delivered.clone() });
-            }
-        }
+    let outside = &mut world.mail.outside;
+    if outside.len() >= OUTSIDE_KEPT {
+        outside.pop_front();
     }
-    if !failed.is_empty() {
-        report(world, tenant, owner, &report_to, &subject, &message_id, &failed, now);
-    }
+    outside.push_back(mail);
 }
 
 enum Place {
@@ -187,6 +268,17 @@ enum Place {
     /// A domain of ours, an address of nobody.
     Nowhere,
     Outside,
+}
+
+impl Place {
+    /// Whether it lies outside this organization.
+    fn is_external(&self, tenant: usize) -> bool {
+        match self {
+            Self::Inside(other, _) => *other != tenant,
+            Self::Nowhere => false,
+            Self::Outside => true,
+        }
+    }
 }
 
 fn place(world: &World, address: &str) -> Place {

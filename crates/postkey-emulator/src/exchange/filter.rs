@@ -279,6 +279,10 @@ impl Filter {
             Self::And(left, right) => left.admits(message, view) && right.admits(message, view),
             Self::Or(left, right) => left.admits(message, view) || right.admits(message, view),
             Self::Not(inner) => !inner.admits(message, view),
+            // The one that looks for a message among all of a mailbox: no value is made for each.
+            Self::Compare(property, Comparison::Equal, Value::String(wanted)) if property == "internetMessageId" => {
+                message.letter.message_id.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(wanted))
+            }
             Self::Compare(property, comparison, wanted) => {
                 compare(&value(message, view, property), *comparison, wanted)
             }

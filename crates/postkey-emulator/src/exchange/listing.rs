@@ -112,13 +112,14 @@ fn matching<'a>(
             ));
         }
     }
+    let beyond_reach = mailbox.well_known_id("recoverableitemsdeletions");
     let mut found: Vec<&StoredMessage> = mailbox
         .messages
         .iter()
         .filter(|message| match folder {
             Some(folder) => message.folder == folder,
             // The whole mailbox does not reach behind Deleted Items.
-            None => message.folder != mailbox.well_known_id("recoverableitemsdeletions"),
+            None => message.folder != beyond_reach,
         })
         .filter(|message| filter.as_ref().is_none_or(|filter| filter.admits(message, view)))
         .filter(|message| search.as_ref().is_none_or(|text| is_found(message, text)))

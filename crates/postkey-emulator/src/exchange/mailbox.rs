@@ -61,6 +61,8 @@ pub struct Mailbox {
     /// `MessageCopyForSentAsEnabled` / `MessageCopyForSendOnBehalfEnabled`.
     pub copies_sent_as: bool,
     change_counter: u64,
+    /// Never less than what is stored: added to whenever a message comes or changes, counted anew when it seems too much.
+    stored_at_most: usize,
 }
 
 /// A mail folder.
@@ -319,6 +321,7 @@ impl Mailbox {
             copies_smtp_submissions: true,
             copies_sent_as: false,
             change_counter: 0,
+            stored_at_most: 0,
         }
     }
 
@@ -361,7 +364,8 @@ impl Mailbox {
 
     /// Whether `more` bytes would overfill it.
     pub(crate) fn is_full_for(&self, more: usize) -> bool {
-        self.stored_bytes() + more > self.quota_bytes
+        // Adding up every message each time one comes would be quadratic.
+        self.stored_at_most.saturating_add(more) > self.quota_bytes && self.stored_bytes() + more > self.quota_bytes
     }
 
     /// Puts a message into a folder and names it.
@@ -373,6 +377,9 @@ impl Mailbox {
     /// Puts a message into the folder with this id and names it.
     pub(crate) fn store_in(&mut self, folder: String, letter: Letter, mime: Option<Bytes>, now: Timestamp) -> usize {
         self.change_counter += 1;
+        if self.stored_at_most > self.quota_bytes {
+            self.stored_at_most = self.stored_bytes();
+        }
         let sent = letter.date.unwrap_or(now);
         self.messages.push(StoredMessage {
             immutable_id: item_id("AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0A"),
@@ -393,7 +400,9 @@ impl Mailbox {
             extended: Vec::new(),
             pending: None,
         });
-        self.messages.len() - 1
+        let position = self.messages.len() - 1;
+        self.stored_at_most += self.messages[position].size();
+        position
     }
 
     /// Notes a change of one message: a new change key.
@@ -402,12 +411,28 @@ impl Mailbox {
         let message = &mut self.messages[position];
         message.change = self.change_counter;
         message.modified = now;
+        // Whatever it grew by is in its size now.
+        self.stored_at_most = self.stored_at_most.saturating_add(message.size());
+    }
+
+    /// A message has left for good.
+    pub(crate) fn take(&mut self, position: usize) -> StoredMessage {
+        let taken = self.messages.remove(position);
+        self.stored_at_most = self.stored_at_most.saturating_sub(taken.size());
+        taken
+    }
+
+    /// The position of a message that came a moment ago.
+    pub(crate) fn recent_position(&self, immutable_id: &str) -> Option<usize> {
+        self.messages.iter().rposition(|message| message.immutable_id == immutable_id)
     }
 
     /// Moves a message; its default id changes, its immutable one does not.
     pub(crate) fn move_to(&mut self, position: usize, folder: String, now: Timestamp) {
-        self.touch(position, now);
+        self.change_counter += 1;
         let message = &mut self.messages[position];
+        message.change = self.change_counter;
+        message.modified = now;
         message.rest_id = item_id("AAMkADExMDI2");
         message.folder = folder;
     }
@@ -415,7 +440,8 @@ impl Mailbox {
 
 /// A new item id: opaque, URL-safe but for its `=`, case-sensitive.
 pub(crate) fn item_id(prefix: &str) -> String {
-    format!("{prefix}{}=", URL_SAFE_NO_PAD.encode([*Uuid::new_v4().as_bytes(), *Uuid::new_v4().as_bytes()].concat()))
+    // Unique, not secret: the thread's own generator is quick.
+    format!("{prefix}{}=", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
 }
 
 fn folder_id() -> String {

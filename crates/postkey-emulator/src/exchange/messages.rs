@@ -88,7 +88,7 @@ pub(crate) fn serve(
         Action::Update(_) => update(world, context, position),
         Action::Delete(_) => delete(world, context, position),
         Action::PermanentDelete(_) => {
-            mailbox_mut(world, context)?.messages.remove(position);
+            mailbox_mut(world, context)?.take(position);
             Ok(empty_response(204)) // unverified: status
         }
         Action::Move(_) => relocate(world, context, position, false),
@@ -289,8 +289,8 @@ fn send(world: &mut World, context: &Context<'_>, position: usize) -> Result<Api
     }
     let mut letter = message.letter.clone();
     let checked = send_mail::check(world, context.caller, context.allowed, &mut letter, message.mime.clone())?;
-    if let Spoilt::Before(refusal) = checked.spoilt {
-        return Err(refusal);
+    if let Spoilt::Before(answer) = checked.spoilt {
+        return answer;
     }
     limits::count_graph_message(world, context.allowed.mailbox)?;
     let pending = Pending {

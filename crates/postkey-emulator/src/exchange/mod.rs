@@ -3,6 +3,7 @@
 pub mod access;
 mod address_faults;
 pub mod administration;
+pub mod arrivals;
 mod attachments;
 mod delivery;
 mod filter;
@@ -26,6 +27,7 @@ mod smtp_grammar;
 pub(crate) mod smtp_server;
 pub mod state;
 mod submission;
+pub mod tally;
 mod upload;
 
 #[cfg(test)]

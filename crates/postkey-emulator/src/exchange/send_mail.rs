@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     access::{self, Allowed, Representation, Sender},
-    address_faults::{self, AddressFault, FaultKind, SLOW_MS},
+    address_faults::{self, AddressFault, FaultKind, REST, SLOW_MS},
     delivery::{self, Outgoing},
     json_read, limits,
     mailbox::{Letter, Mailbox},
@@ -77,24 +77,33 @@ pub(crate) fn send_mail(
 /// What an address fault leaves of the answer.
 pub(crate) enum Spoilt {
     /// Nothing happens but this.
-    Before(Refusal),
+    Before(Result<ApiResponse, Refusal>),
     /// The effect happens, then this.
-    After(Option<Refusal>, Vec<(&'static str, String)>),
+    After(Result<ApiResponse, Refusal>),
 }
 
 /// The fault that a send to these addresses meets, as an answer.
 pub(crate) fn spoilt(fault: Option<AddressFault>) -> Spoilt {
-    let Some(fault) = fault else { return Spoilt::After(None, Vec::new()) };
-    let refusal = match fault.kind {
-        FaultKind::Status(status) => status_refusal(status),
-        FaultKind::Drop => {
-            Refusal::new(500, "ErrorInternalServerError", "The connection is cut instead of this answer.")
-                .with_header("x-emulator-drop", "1")
+    let with = |headers| Ok(ApiResponse { headers, ..accepted() });
+    let Some(fault) = fault else { return Spoilt::After(with(Vec::new())) };
+    let answer = match fault.kind {
+        FaultKind::Status(status) => Err(status_refusal(status)),
+        FaultKind::Drop => Err(cut()),
+        FaultKind::Slow => with(vec![("x-emulator-delay-ms", SLOW_MS.to_string())]),
+        FaultKind::AcceptedButRest => with(vec![("retry-after", REST.to_owned())]),
+        FaultKind::Okay => Ok(ApiResponse { status: 200, ..accepted() }),
+        FaultKind::SendAsDenied => Err(access::send_as_denied()),
+        FaultKind::Stopped(_) | FaultKind::ChunkLost | FaultKind::Undeliverable | FaultKind::OverExternalLimit => {
+            return Spoilt::After(with(Vec::new()));
         }
-        FaultKind::Slow => return Spoilt::After(None, vec![("x-emulator-delay-ms", SLOW_MS.to_string())]),
-        FaultKind::Undeliverable => return Spoilt::After(None, Vec::new()),
     };
-    if fault.delivered { Spoilt::After(Some(refusal), Vec::new()) } else { Spoilt::Before(refusal) }
+    if fault.delivered { Spoilt::After(answer) } else { Spoilt::Before(answer) }
+}
+
+/// The connection is cut instead of an answer.
+pub(crate) fn cut() -> Refusal {
+    Refusal::new(500, "ErrorInternalServerError", "The connection is cut instead of this answer.")
+        .with_header("x-emulator-drop", "1")
 }
 
 /// How long a throttled caller is told to wait, in seconds.
@@ -130,8 +139,8 @@ pub(crate) fn send(
     save: bool,
 ) -> Result<ApiResponse, Refusal> {
     let checked = check(world, caller, allowed, &mut letter, mime)?;
-    if let Spoilt::Before(refusal) = checked.spoilt {
-        return Err(refusal);
+    if let Spoilt::Before(answer) = checked.spoilt {
+        return answer;
     }
     limits::count_graph_message(world, allowed.mailbox)?;
     let outgoing = Outgoing {
@@ -150,8 +159,7 @@ pub(crate) fn send(
 /// The answer of a send whose effect has happened.
 pub(crate) fn finish(spoilt: Spoilt) -> Result<ApiResponse, Refusal> {
     match spoilt {
-        Spoilt::Before(refusal) | Spoilt::After(Some(refusal), _) => Err(refusal),
-        Spoilt::After(None, headers) => Ok(ApiResponse { headers, ..accepted() }),
+        Spoilt::Before(answer) | Spoilt::After(answer) => answer,
     }
 }
 

@@ -173,7 +173,10 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                 if cut {
                     return None;
                 }
-                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                let late = Duration::from_millis(delay_ms) + guard.shared.world().mail.smtp_latency;
+                if !late.is_zero() {
+                    tokio::time::sleep(late).await;
+                }
                 session.answer_message(&reply);
             }
         }

@@ -1,6 +1,9 @@
 //! The exchange rooms' part of the world: what an organization's administrator set, and what the whole service keeps.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -8,7 +11,9 @@ use uuid::Uuid;
 
 use super::{
     access::{AccessPolicy, MailboxPrincipal, RoleAssignment},
+    arrivals::Arrivals,
     limits::{Limits, Usage},
+    tally::Tallies,
     upload::UploadSession,
 };
 
@@ -35,7 +40,19 @@ pub struct MailState {
     /// From an administrator's change of roles to its effect (Exchange: 30 minutes to 2 hours).
     pub role_cache: Duration,
     /// Mail that left for other organizations, newest last.
-    pub outside: Vec<OutsideMail>,
+    pub outside: VecDeque<OutsideMail>,
+    /// What is kept of mail that has been delivered.
+    pub keep: Keep,
+    /// What was accepted and what arrived, by the messages' own names.
+    pub arrivals: Arrivals,
+    /// How hard each mailbox was worked.
+    pub tallies: Tallies,
+    /// How late Graph answers each request that concerns mail; the work itself is done at once.
+    pub graph_latency: Duration,
+    /// How late SMTP answers the end of a message.
+    pub smtp_latency: Duration,
+    /// Messages handed to transport: when they are due, and where they lie (tenant, owner, immutable id).
+    pub(crate) due: BTreeSet<(Timestamp, usize, Uuid, String)>,
     pub(crate) uploads: Vec<UploadSession>,
     pub(crate) usage: BTreeMap<(Uuid, Uuid), Usage>,
     /// How often an address fault marked `-once` was met, by address.
@@ -44,6 +61,21 @@ pub struct MailState {
     pub(crate) smtp_connections: BTreeMap<Uuid, usize>,
     pub(crate) message_rate: BTreeMap<Uuid, super::limits::Window>,
     pub(crate) recipient_rate: BTreeMap<Uuid, super::limits::Window>,
+    /// By tenant.
+    pub(crate) external_rate: BTreeMap<Uuid, super::limits::Window>,
+}
+
+/// What is kept of mail that has been delivered. Whatever is not kept is still counted in [`Arrivals`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// Every copy, whole.
+    #[default]
+    All,
+    /// In Sent Items what a message is called (ids, subject, its headers), without a body; recipients' copies not at all.
+    Ids,
+    /// Nothing, not even in Sent Items.
+    None,
 }
 
 /// A message that left the organization.

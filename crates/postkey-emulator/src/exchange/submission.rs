@@ -57,10 +57,15 @@ pub(crate) fn authenticate(world: &mut World, host: &str, user: &str, bearer: &s
     }
     let owner = mailbox.owner;
     let open = world.mail.smtp_connections.entry(owner).or_default();
+    let tally = world.mail.tallies.of(owner);
     if *open >= world.mail.limits.smtp_connections {
+        tally.smtp_refused += 1;
         return Err(format!("432 4.3.2 Concurrent connections limit exceeded [{host}]")); // unverified: at which command
     }
     *open += 1;
+    tally.smtp_sign_ins += 1;
+    tally.smtp_connections = *open;
+    tally.most_smtp_connections = tally.most_smtp_connections.max(*open);
     let actors = vec![caller.user.unwrap_or(caller.service_principal), owner];
     Ok(Login { tenant: tenant_index, mailbox: owner, app_id: caller.app_id, user: user.to_owned(), actors })
 }
@@ -89,6 +94,7 @@ fn opens(world: &World, tenant: usize, caller: &Caller, owner: Uuid) -> bool {
 pub(crate) fn leave(world: &mut World, login: &Login) {
     if let Some(open) = world.mail.smtp_connections.get_mut(&login.mailbox) {
         *open = open.saturating_sub(1);
+        world.mail.tallies.of(login.mailbox).smtp_connections = *open;
     }
 }
 
@@ -114,6 +120,7 @@ pub(crate) fn recipient(world: &mut World, login: &Login, taken: usize, address:
 pub(crate) fn fault_reply(code: u16) -> String {
     match code {
         421 => "421 4.3.2 Service not available".into(),
+        432 => "432 4.3.2 Concurrent connections limit exceeded".into(),
         450..=459 => format!("{code} 4.7.0 Temporary server error. Please try again later."),
         550 => "550 5.1.10 Recipient not found".into(),
         551..=559 => format!("{code} 5.7.1 Refused as the address asked"),
@@ -175,11 +182,24 @@ pub(crate) fn submit(world: &mut World, host: &str, login: &Login, envelope: Env
             FaultKind::Status(code) => spoilt = Some(fault_reply(code)),
             FaultKind::Drop => submitted.cut = true,
             FaultKind::Slow => submitted.delay_ms = SLOW_MS,
-            FaultKind::Undeliverable => {}
+            FaultKind::SendAsDenied => spoilt = Some(send_as_denied(&login.user, &from, host)),
+            FaultKind::Stopped(detail) => spoilt = Some(address_faults::stopped(detail)), // unverified: at which command
+            FaultKind::AcceptedButRest
+            | FaultKind::Okay
+            | FaultKind::ChunkLost
+            | FaultKind::Undeliverable
+            | FaultKind::OverExternalLimit => {}
         }
-        if !fault.delivered {
+        if !fault.delivered && (spoilt.is_some() || submitted.cut) {
             submitted.reply = spoilt.unwrap_or_default();
             return submitted;
+        }
+    }
+    if world.mail.limits.external_limit_refuses {
+        let external = delivery::external(world, login.tenant, &envelope.recipients);
+        if !limits::external_recipients_fit(world, login.tenant, external) {
+            world.mail.tallies.of(login.mailbox).over_external_limit += 1;
+            return answer(delivery::EXTERNAL_LIMIT.into());
         }
     }
     let delay: SignedDuration = limits::smtp_message_delay(world, login.mailbox);

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    attachments,
+    address_faults, attachments,
     graph::{Context, empty_response, json_response},
     json_read,
     mailbox::{Attachment, AttachmentContent, item_id},
     messages::{find, mailbox},
     refusal::Refusal,
+    send_mail,
 };
 use crate::{
     request::{ApiRequest, ApiResponse, Body},
@@ -33,6 +34,10 @@ pub(crate) struct UploadSession {
     size: usize,
     received: Vec<u8>,
     expires: Timestamp,
+    /// A recipient asked for the first range to be lost: before it is stored, or (true) only its answer.
+    losable: Option<bool>,
+    /// It has been lost.
+    lost: bool,
 }
 
 /// First segment of an upload URL's path.
@@ -75,7 +80,12 @@ pub(crate) fn create(world: &mut World, context: &Context<'_>, message_id: &str)
             "The attachment exceeds the maximum supported size.",
         ));
     }
-    let message = mailbox(world, context)?.messages[position].immutable_id.clone();
+    let draft = &mailbox(world, context)?.messages[position];
+    let message = draft.immutable_id.clone();
+    let asked = |address: &String| {
+        address_faults::parse(address).filter(|fault| fault.kind == address_faults::FaultKind::ChunkLost)
+    };
+    let losable = draft.letter.recipients().iter().find_map(asked).map(|fault| fault.delivered);
     let token = random_text(48);
     world.record_secret(&token);
     let expires = now + LIFETIME;
@@ -98,6 +108,8 @@ pub(crate) fn create(world: &mut World, context: &Context<'_>, message_id: &str)
         size,
         received: Vec::new(),
         expires,
+        losable,
+        lost: false,
     });
     let body = json!({
         "@odata.context": format!("{}/{}/$metadata#microsoft.graph.uploadSession", context.request.origin, context.request.version),
@@ -170,7 +182,15 @@ fn put(world: &mut World, request: &ApiRequest) -> Result<ApiResponse, Refusal> 
         // unverified: status of a piece out of order
         return Err(Refusal::new(416, "ErrorInvalidRequest", "The bytes must be sent in order."));
     }
+    let lost = !session.lost && session.losable.is_some();
+    session.lost |= lost;
+    if lost && session.losable == Some(false) {
+        return Err(send_mail::cut());
+    }
     session.received.extend_from_slice(&request.body);
+    if lost && session.received.len() < session.size {
+        return Err(send_mail::cut());
+    }
     if session.received.len() < session.size {
         let body = json!({
             "@odata.context": format!("{}/api/v2.0/$metadata#AttachmentSessions/$entity", request.origin),

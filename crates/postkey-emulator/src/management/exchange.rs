@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{Answer, Refused, Reply, body, done, ok, only, tenant_id};
 use crate::{
-    exchange::{administration::Right, mailbox::MailboxKind},
+    exchange::{administration::Right, limits::Limits, mailbox::MailboxKind, state::Keep},
     server::Arrived,
     world::{Tenant, World},
 };
@@ -84,6 +84,57 @@ pub(super) fn outside(world: &mut World) -> Reply {
             json!({"at": mail.at, "from": mail.from, "to": mail.to, "mime": String::from_utf8_lossy(&mail.mime)})
         })
         .collect())
+}
+
+/// `GET /arrivals`: the sums; `/arrivals/list`: one line per message; `/arrivals/{name}`: one of them, by its stamp or
+/// its Message-ID; `DELETE /arrivals` forgets all.
+pub(super) fn arrivals(world: &mut World, method: &Method, rest: &[&str]) -> Answer {
+    if *method == Method::DELETE && rest.is_empty() {
+        world.mail.arrivals.clear();
+        return Ok(done());
+    }
+    only(method, &Method::GET)?;
+    world.settle_mail();
+    match *rest {
+        [] => Ok(ok(json!(world.mail.arrivals.totals()))),
+        ["list"] => Ok(Reply::Text(world.mail.arrivals.lines())),
+        [name] => {
+            let arrival = world.mail.arrivals.of(name).ok_or_else(|| Refused::Unknown(name.to_owned()))?;
+            Ok(ok(json!({
+                "message_id": arrival.message_id,
+                "accepted": arrival.accepted,
+                "copies": arrival.copies,
+                "sha256": hex::encode(arrival.digest),
+                "altered": arrival.altered,
+            })))
+        }
+        _ => Err(Refused::Unknown(rest.join("/"))),
+    }
+}
+
+/// `GET /counters`; `DELETE /counters` begins to count anew.
+pub(super) fn counters(world: &mut World, method: &Method) -> Answer {
+    if *method == Method::DELETE {
+        world.mail.tallies.set_back();
+        return Ok(done());
+    }
+    only(method, &Method::GET)?;
+    let tallies = &world.mail.tallies;
+    let address = |owner: &Uuid| {
+        let found = world.tenants.iter().find_map(|tenant| tenant.mailboxes.get(owner));
+        found.map_or_else(|| owner.to_string(), |mailbox| mailbox.address().to_owned())
+    };
+    let all = tallies.all();
+    Ok(ok(json!({
+        "most_mailboxes_at_once": tallies.most_busy,
+        "most_in_flight": all.values().map(|tally| tally.most_in_flight).max().unwrap_or(0),
+        "most_smtp_connections": all.values().map(|tally| tally.most_smtp_connections).max().unwrap_or(0),
+        "requests": all.values().map(|tally| tally.requests).sum::<u64>(),
+        "messages": all.values().map(|tally| tally.messages).sum::<u64>(),
+        "throttled": all.values().map(|tally| tally.throttled).sum::<u64>(),
+        "smtp_refused": all.values().map(|tally| tally.smtp_refused).sum::<u64>(),
+        "mailboxes": all.iter().map(|(owner, tally)| (address(owner), json!(tally))).collect::<serde_json::Map<_, _>>(),
+    })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,6 +215,20 @@ struct BehaviourChange {
     smtp_messages_per_minute: Option<usize>,
     smtp_connections: Option<usize>,
     recipients_per_day: Option<usize>,
+    external_recipients_per_day: Option<usize>,
+    external_limit_refuses: Option<bool>,
+    /// All numbers at once, before those that are named beside it.
+    limits: Option<LimitsWord>,
+    graph_latency_ms: Option<u64>,
+    smtp_latency_ms: Option<u64>,
+    keep: Option<Keep>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LimitsWord {
+    Documented,
+    Lifted,
 }
 
 pub(super) fn change(world: &mut World, arrived: &Arrived, rest: &[&str]) -> Answer {
@@ -290,7 +355,24 @@ fn behaviour(world: &mut World, change: &BehaviourChange) {
     if let Some(cache) = change.role_cache_ms {
         world.mail.role_cache = Duration::from_millis(cache);
     }
+    if let Some(latency) = change.graph_latency_ms {
+        world.mail.graph_latency = Duration::from_millis(latency);
+    }
+    if let Some(latency) = change.smtp_latency_ms {
+        world.mail.smtp_latency = Duration::from_millis(latency);
+    }
+    if let Some(keep) = change.keep {
+        world.mail.keep = keep;
+    }
     let limits = &mut world.mail.limits;
+    match change.limits {
+        Some(LimitsWord::Documented) => *limits = Limits::default(),
+        Some(LimitsWord::Lifted) => *limits = Limits::lifted(),
+        None => {}
+    }
+    if let Some(refuses) = change.external_limit_refuses {
+        limits.external_limit_refuses = refuses;
+    }
     for (limit, value) in [
         (&mut limits.concurrent_requests, change.concurrent_requests),
         (&mut limits.requests_per_ten_minutes, change.requests_per_ten_minutes),
@@ -298,6 +380,7 @@ fn behaviour(world: &mut World, change: &BehaviourChange) {
         (&mut limits.smtp_messages_per_minute, change.smtp_messages_per_minute),
         (&mut limits.smtp_connections, change.smtp_connections),
         (&mut limits.recipients_per_day, change.recipients_per_day),
+        (&mut limits.external_recipients_per_day, change.external_recipients_per_day),
     ] {
         if let Some(value) = value {
             *limit = value;

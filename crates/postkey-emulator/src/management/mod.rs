@@ -16,6 +16,8 @@
 //! | `POST /issuers {"issuer", "keys"}` | keys (JWKS entries) that federated tokens of an issuer must be signed with |
 //! | `GET /mailboxes`, `GET /mailboxes/{address}/messages`, `…/messages/{n}/mime` | what arrived |
 //! | `GET /outside` | mail that left for other organizations |
+//! | `GET /arrivals`, `GET /arrivals/list`, `DELETE /arrivals` | how often each message was accepted and delivered |
+//! | `GET /counters`, `DELETE /counters` | how hard each mailbox was worked |
 //! | `POST /exchange/…` | see [`exchange`] |
 //! | `GET /secrets` | every secret ever issued |
 
@@ -42,6 +44,7 @@ use crate::{
 pub(super) enum Reply {
     Json(u16, Value),
     Mime(Bytes),
+    Text(String),
 }
 
 /// Why it refuses.
@@ -82,6 +85,7 @@ pub(crate) async fn answer(shared: &Shared, arrived: &Arrived) -> Response<Bytes
         if arrived.headers.contains_key("origin") { Err(Refused::Browser) } else { route(shared, arrived).await };
     match answered {
         Ok(Reply::Json(status, body)) => json_answer(status, &body),
+        Ok(Reply::Text(text)) => made(200, &[("content-type", "text/plain; charset=utf-8")], Bytes::from(text)),
         Ok(Reply::Mime(bytes)) => made(200, &[("content-type", "message/rfc822")], bytes),
         Err(refused) => json_answer(refused.status(), &json!({"error": refused.to_string()})),
     }
@@ -135,6 +139,8 @@ fn dispatch(world: &mut World, arrived: &Arrived, path: &[&str]) -> Answer {
         }),
         ["mailboxes", ref rest @ ..] => only(method, &Method::GET).and_then(|()| exchange::mailboxes(world, rest)),
         ["outside"] => only(method, &Method::GET).map(|()| exchange::outside(world)),
+        ["arrivals", ref rest @ ..] => exchange::arrivals(world, method, rest),
+        ["counters"] => exchange::counters(world, method),
         ["exchange", ref rest @ ..] => exchange::change(world, arrived, rest),
         _ => Err(Refused::Unknown(arrived.path.clone())),
     }

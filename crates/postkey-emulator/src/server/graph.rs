@@ -51,6 +51,11 @@ impl<'a> Busy<'a> {
         }
         Self { shared, key }
     }
+
+    /// Whether it counts for a mailbox.
+    pub(super) fn counts(&self) -> bool {
+        self.key.is_some()
+    }
 }
 
 impl Drop for Busy<'_> {

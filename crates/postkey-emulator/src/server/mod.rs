@@ -293,7 +293,7 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
         tenant: path_tenant,
         fault: fault.is_some(),
     };
-    let _busy = (face == Face::Graph).then(|| graph::Busy::begin(shared, arrived));
+    let busy = (face == Face::Graph).then(|| graph::Busy::begin(shared, arrived));
     let mut answered = None;
     let with_effect = fault.as_ref().is_none_or(|fault| fault.after_effect || matches!(fault.action, Action::Truncate));
     if with_effect {
@@ -303,6 +303,12 @@ async fn protocol(face: Face, shared: &Shared, arrived: &Arrived) -> Result<Resp
         Some(fault) => spoil(face, shared, arrived, fault, answered).await,
         None => Ok((answered.unwrap_or_else(|| room(face, shared, arrived)), false)),
     };
+    if busy.as_ref().is_some_and(graph::Busy::counts) {
+        let latency = shared.world().mail.graph_latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+    }
     if let Ok((answered, _)) = &mut outcome
         && let Some(ms) = answered.response.headers_mut().remove("x-emulator-delay-ms")
         && let Some(ms) = ms.to_str().ok().and_then(|ms| ms.parse().ok())
