@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use mail_builder::{
     MessageBuilder,
-    headers::{address::Address, date::Date},
+    headers::{address::Address, date::Date, text::Text},
+    mime::MimePart,
 };
 use postkey_base::{Diagnose, EmailAddress, Who};
 use uuid::Uuid;
@@ -33,6 +34,10 @@ pub struct Composition {
     pub html: Option<String>,
     /// Files.
     pub attachments: Vec<AttachedFile>,
+    /// Files that the HTML body shows: `<img src="cid:…">`.
+    pub embedded: Vec<EmbeddedFile>,
+    /// More header fields, only `X-` ones.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Composition {
@@ -49,6 +54,8 @@ impl Composition {
             text: None,
             html: None,
             attachments: Vec::new(),
+            embedded: Vec::new(),
+            headers: Vec::new(),
         }
     }
 }
@@ -64,6 +71,15 @@ pub struct AttachedFile {
     pub bytes: Vec<u8>,
 }
 
+/// A file that the HTML body shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedFile {
+    /// Its `Content-ID`, without angle brackets.
+    pub content_id: String,
+    /// The file.
+    pub file: AttachedFile,
+}
+
 /// The options make no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComposeError {
@@ -76,6 +92,12 @@ pub enum ComposeError {
     /// Not `type/subtype`.
     #[error("{0:?} is not a content type such as application/pdf")]
     ContentType(String),
+    /// Not a name in ASCII that begins with `X-`, or one of our own.
+    #[error("{0:?} is not a header field that can be added")]
+    HeaderName(String),
+    /// Nothing that may stand between angle brackets.
+    #[error("{0:?} is not a content id")]
+    ContentId(String),
 }
 
 /// Writes the message. The same `id` and time give the same headers; boundaries differ.
@@ -106,27 +128,72 @@ pub fn compose(composition: &Composition, id: Uuid, at: Timestamp) -> Result<Vec
     if !c.reply_to.is_empty() {
         builder = builder.reply_to(list(&c.reply_to));
     }
-    match (&c.text, &c.html) {
-        (Some(text), html) => {
-            builder = builder.text_body(text.as_str());
-            if let Some(html) = html {
-                builder = builder.html_body(html.as_str());
-            }
+    for (name, value) in &c.headers {
+        if !is_extra_header(name) {
+            return Err(ComposeError::HeaderName(name.clone()));
         }
-        (None, Some(html)) => builder = builder.html_body(html.as_str()),
-        (None, None) => builder = builder.text_body(""),
+        one_line("value of a header field", value)?;
+        builder = builder.header(name.as_str(), Text::new(value.as_str()));
     }
-    for file in &c.attachments {
-        one_line("name of an attachment", &file.name)?;
-        let content_type = match &file.content_type {
-            Some(given) => checked_type(given)?,
-            None => content_type_of(&file.name).to_owned(),
-        };
-        builder = builder.attachment(content_type, file.name.as_str(), file.bytes.as_slice());
-    }
+    builder = builder.body(body(c)?);
     let mut message = Vec::new();
     builder.serialize(&mut message);
     Ok(message)
+}
+
+/// The parts: text beside HTML, HTML with what it shows, and all that with the attachments.
+fn body(c: &Composition) -> Result<MimePart<'_>, ComposeError> {
+    let text = |text: &'_ str| -> MimePart<'static> { MimePart::new("text/plain", text.to_owned()) };
+    let mut html = c.html.as_deref().map(|html| MimePart::new("text/html", html));
+    let mut beside = Vec::new();
+    let mut shown = Vec::new();
+    for EmbeddedFile { content_id, file } in &c.embedded {
+        if !is_content_id(content_id) {
+            return Err(ComposeError::ContentId(content_id.clone()));
+        }
+        let part = MimePart::new(checked_file(file)?, file.bytes.as_slice());
+        let part = part.inline().cid(content_id.as_str());
+        // Without HTML nothing shows it.
+        if html.is_some() { shown.push(part) } else { beside.push(part) }
+    }
+    for file in &c.attachments {
+        beside.push(MimePart::new(checked_file(file)?, file.bytes.as_slice()).attachment(file.name.as_str()));
+    }
+    if let Some(alone) = html.take() {
+        html = Some(match shown.is_empty() {
+            true => alone,
+            false => MimePart::new("multipart/related", [vec![alone], shown].concat()),
+        });
+    }
+    let whole = match (c.text.as_deref(), html) {
+        (Some(plain), Some(html)) => MimePart::new("multipart/alternative", vec![text(plain), html]),
+        (None, Some(html)) => html,
+        (plain, None) => text(plain.unwrap_or_default()),
+    };
+    Ok(match beside.is_empty() {
+        true => whole,
+        false => MimePart::new("multipart/mixed", [vec![whole], beside].concat()),
+    })
+}
+
+fn checked_file(file: &AttachedFile) -> Result<String, ComposeError> {
+    one_line("name of an attachment", &file.name)?;
+    match &file.content_type {
+        Some(given) => checked_type(given),
+        None => Ok(content_type_of(&file.name).to_owned()),
+    }
+}
+
+/// Whether a writer may add a header field of this name: `X-` and letters, digits or hyphens, and none of ours.
+pub fn is_extra_header(name: &str) -> bool {
+    let rest = name.strip_prefix("X-").or_else(|| name.strip_prefix("x-")).unwrap_or_default();
+    let ours = rest.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("postkey"));
+    !ours && (1..=70).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// Whether this may stand between the angle brackets of a `Content-ID`.
+pub fn is_content_id(text: &str) -> bool {
+    (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"<>()\\,;:\"".contains(&b))
 }
 
 fn one_line(what: &'static str, text: &str) -> Result<(), ComposeError> {
@@ -182,6 +249,8 @@ impl Diagnose for ComposeError {
             Self::Recipients(error) => error.code(),
             Self::Control(_) => "transport.control_character",
             Self::ContentType(_) => "transport.bad_content_type",
+            Self::HeaderName(_) => "transport.bad_header_name",
+            Self::ContentId(_) => "transport.bad_content_id",
         }
     }
 
@@ -190,6 +259,11 @@ impl Diagnose for ComposeError {
             Self::Recipients(error) => error.remedy(),
             Self::Control(what) => format!("Write the {what} on one line."),
             Self::ContentType(_) => "Leave the content type out: it is guessed from the file's name.".into(),
+            Self::HeaderName(_) => {
+                "Begin its name with X-, go on with letters, digits and hyphens, and leave X-Postkey-… to postkey."
+                    .into()
+            }
+            Self::ContentId(_) => "Use letters, digits, dots, hyphens and one @: logo@example.".into(),
         }
     }
 
@@ -244,6 +318,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_html_shows_stands_beside_it_and_more_headers_are_kept() {
+        let logo = AttachedFile { name: "logo.png".into(), content_type: None, bytes: vec![1, 2, 3] };
+        let mut composition = composition();
+        composition.embedded = vec![EmbeddedFile { content_id: "logo@x.example".into(), file: logo }];
+        composition.headers = vec![("X-Order".into(), "№ 7".into())];
+        let raw = compose(&composition, Uuid::from_u128(7), Timestamp::UNIX_EPOCH).unwrap();
+        let parsed = MessageParser::new().parse(&raw).unwrap();
+        assert!(String::from_utf8_lossy(&raw).contains("\r\nX-Order: =?utf-8?B?4oSWIDc=?=\r\n"));
+        let kinds: Vec<_> = parsed
+            .parts
+            .iter()
+            .filter_map(|part| part.content_type().map(|kind| (kind.ctype(), kind.subtype().unwrap_or_default())))
+            .collect();
+        let expected = [
+            ("multipart", "mixed"),
+            ("multipart", "alternative"),
+            ("text", "plain"),
+            ("multipart", "related"),
+            ("text", "html"),
+            ("image", "png"),
+            ("application", "pdf"),
+        ];
+        assert_eq!(kinds, expected);
+        assert_eq!(parsed.parts[5].content_id(), Some("logo@x.example"));
+    }
+
+    #[test]
     fn no_option_can_add_a_header() {
         let at = Timestamp::UNIX_EPOCH;
         let id = Uuid::from_u128(7);
@@ -256,6 +357,18 @@ mod tests {
         assert!(with(|c| c.from_name = Some("a\nb".into())).is_err());
         assert!(with(|c| c.attachments[0].name = "a\"\r\nX: y".into()).is_err());
         assert!(with(|c| c.attachments[0].content_type = Some("text/plain; x=\r\ny".into())).is_err());
+        for name in ["Bcc", "X-", "X-a: b\r\nBcc", "X-Postkey-Id", "x-POSTKEY-stamp", "X-ä"] {
+            let mut composition = composition();
+            composition.headers = vec![(name.into(), "eve@evil.example".into())];
+            assert!(compose(&composition, id, at).is_err(), "{name:?}");
+        }
+        assert!(with(|c| c.headers = vec![("X-A".into(), "b\nBcc: c".into())]).is_err());
+        for content_id in ["", "a b", "a>b", "a\r\nX: y", "\"a\""] {
+            let mut composition = composition();
+            let file = composition.attachments[0].clone();
+            composition.embedded = vec![EmbeddedFile { content_id: content_id.into(), file }];
+            assert!(compose(&composition, id, at).is_err(), "{content_id:?}");
+        }
         assert!(with(|c| (c.to, c.cc, c.bcc) = (vec![], vec![], vec![])).is_err());
     }
 }

@@ -18,7 +18,7 @@ mod shape;
 pub mod smtp_refusal;
 pub mod smtp_route;
 
-pub use compose::{AttachedFile, ComposeError, Composition, compose};
+pub use compose::{AttachedFile, ComposeError, Composition, EmbeddedFile, compose};
 pub use envelope::{Envelope, EnvelopeError};
 pub use fall_back::{FallBackReason, Lesson, fall_back, lesson_of};
 pub use message::{Field, Message, MessageError};
