@@ -76,6 +76,14 @@ impl Dialect {
         }
     }
 
+    /// A migration's text as this database wants it.
+    pub(crate) fn schema_text(self, text: &str) -> String {
+        match self {
+            Self::Sqlite => text.replace("{by_key}", "WITHOUT ROWID"),
+            Self::Postgres => text.replace(" {by_key}", ""),
+        }
+    }
+
     /// Keeps two programs from bringing the schema up to date at once. SQLite's write lock does so by itself.
     pub(crate) fn lock_schema(self) -> Option<&'static str> {
         match self {
@@ -146,8 +154,9 @@ impl Dialect {
         Ok(())
     }
 
-    pub(crate) fn pool(self, location: &Location, options: &Options) -> Result<AnyPool, StoreError> {
-        let settings: Vec<String> = match self {
+    /// What every connection is told when it is made.
+    fn settings(self, options: &Options) -> Vec<String> {
+        match self {
             Self::Sqlite => {
                 let mut settings = vec![
                     format!("PRAGMA busy_timeout = {}", options.patience.as_millis()),
@@ -168,7 +177,27 @@ impl Dialect {
                 "SET synchronous_commit = on".into(),
                 "SET client_min_messages = warning".into(),
             ],
+        }
+    }
+
+    /// A connection beside the pool, with the same settings.
+    pub(crate) async fn connect(self, location: &Location, options: &Options) -> Result<AnyConnection, StoreError> {
+        let classify = |error| self.classify(location, "store.connect", error);
+        let connect = async {
+            let mut connection = AnyConnection::connect_with(&connect_options(location)?).await.map_err(classify)?;
+            for setting in self.settings(options) {
+                connection.execute(AssertSqlSafe(setting)).await.map_err(classify)?;
+            }
+            Ok(connection)
         };
+        match tokio::time::timeout(CONNECT_DEADLINE, connect).await {
+            Ok(connected) => connected,
+            Err(_) => Err(classify(io::Error::from(io::ErrorKind::TimedOut).into())),
+        }
+    }
+
+    pub(crate) fn pool(self, location: &Location, options: &Options) -> Result<AnyPool, StoreError> {
+        let settings = self.settings(options);
         let pool = AnyPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(options.patience + CONNECT_DEADLINE)

@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use postkey_base::{Diagnose, TenantId, Who};
 
-use crate::{Location, master_key::KeyError};
+use crate::{Location, MessageId, master_key::KeyError};
 
 /// Why the store could not be opened, or refused an operation. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +147,14 @@ pub enum StoreError {
         /// Kind and name.
         what: String,
     },
+    /// A client used an idempotency key again for something else.
+    #[error("the idempotency key {key:?} was used before, for another message")]
+    KeyReused {
+        /// The key.
+        key: String,
+        /// The message that was accepted under it.
+        first: MessageId,
+    },
     /// Compare-and-set lost: someone else changed it since it was read.
     #[error("{what} was changed by someone else meanwhile")]
     Changed {
@@ -239,6 +247,7 @@ impl Diagnose for StoreError {
             Self::Sealed { .. } => "store.sealed",
             Self::NotFound { .. } => "store.not_found",
             Self::Exists { .. } => "store.exists",
+            Self::KeyReused { .. } => "store.key_reused",
             Self::Changed { .. } => "store.changed",
             Self::NotAllowed { .. } => "store.not_allowed",
             Self::HostsFixed { .. } => "store.hosts_fixed",
@@ -300,6 +309,9 @@ impl Diagnose for StoreError {
             }
             Self::NotFound { .. } => "Check the name; the `list` commands show what there is.".into(),
             Self::Exists { .. } => "Choose another name, or change the existing one.".into(),
+            Self::KeyReused { .. } => {
+                "Use a fresh key for each message, and the same key only to repeat the same one.".into()
+            }
             Self::Changed { .. } => "Look at it again and repeat the step.".into(),
             Self::NotAllowed { .. } => "Look at its present state with the `show` command.".into(),
             Self::HostsFixed { .. } => {

@@ -58,6 +58,50 @@ impl Transaction {
         self.fetch_optional("leases", "name", query).await?.map(Lease::try_from).transpose()
     }
 
+    /// Takes a lease as [`Transaction::take_lease`] does, and also when the same holder has it: it is a holder's own, of whom
+    /// nothing is left but the row, because the program was started anew.
+    pub async fn retake_lease(
+        &mut self,
+        name: &str,
+        holder: &str,
+        length: SignedDuration,
+    ) -> Result<Option<Lease>, StoreError> {
+        let query = sqlx::query(
+            "-- lease.retake
+             INSERT INTO leases (name, holder, until, epoch) VALUES ($1, $2, $3, 1)
+             ON CONFLICT (name) DO UPDATE SET
+                 holder = excluded.holder, until = excluded.until, epoch = leases.epoch + 1
+             WHERE leases.until <= $4 OR leases.holder = excluded.holder
+             RETURNING name, holder, until, epoch",
+        )
+        .bind(name.to_owned())
+        .bind(holder.to_owned())
+        .bind(milliseconds(self.after(length)))
+        .bind(milliseconds(self.now()));
+        self.fetch_optional("leases", "name", query).await?.map(Lease::try_from).transpose()
+    }
+
+    /// Holds all leases of a holder whose names begin with `prefix` for longer, from now on, and gives those that it still has.
+    pub async fn extend_leases(
+        &mut self,
+        holder: &str,
+        prefix: &str,
+        length: SignedDuration,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let query = sqlx::query(
+            "-- lease.extend_all
+             UPDATE leases SET until = $3
+             WHERE holder = $1 AND until > $4 AND SUBSTR(name, 1, CAST($5 AS INTEGER)) = $2
+             RETURNING name, holder, until, epoch",
+        )
+        .bind(holder.to_owned())
+        .bind(prefix.to_owned())
+        .bind(milliseconds(self.after(length)))
+        .bind(milliseconds(self.now()))
+        .bind(i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX));
+        self.fetch_all("leases", "name", query).await?.into_iter().map(Lease::try_from).collect()
+    }
+
     /// Holds a lease for longer, from now on; [`StoreError::LeaseLost`] if it has ended or was taken.
     pub async fn extend_lease(&mut self, lease: &Lease, length: SignedDuration) -> Result<Lease, StoreError> {
         let query = sqlx::query(
@@ -122,6 +166,8 @@ impl Transaction {
 impl Store {
     delegate! {
         write take_lease(name: &str, holder: &str, length: SignedDuration) -> Option<Lease>;
+        write retake_lease(name: &str, holder: &str, length: SignedDuration) -> Option<Lease>;
+        write extend_leases(holder: &str, prefix: &str, length: SignedDuration) -> Vec<Lease>;
         write extend_lease(lease: &Lease, length: SignedDuration) -> Lease;
         write confirm_lease(lease: &Lease) -> ();
         write release_lease(lease: &Lease) -> ();

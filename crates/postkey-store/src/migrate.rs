@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{Any, AnyConnection, Executor, Row as _};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Executor, Row as _};
 
 use crate::{
     Location, MasterKeys, StoreError, Transaction,
@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// Number and text; the numbers are 1, 2, 3 …
-const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("migrations/0001_begin.sql"))];
+const MIGRATIONS: &[(i64, &str)] =
+    &[(1, include_str!("migrations/0001_begin.sql")), (2, include_str!("migrations/0002_queue.sql"))];
 
 /// The newest schema that this program knows.
 pub(crate) fn newest() -> i64 {
@@ -61,11 +62,11 @@ pub(crate) async fn bring_up_to_date(shared: &Arc<Shared>) -> Result<(), StoreEr
 
     let mut transaction = Transaction::begin(Arc::clone(shared), "store.migrate", Access::Migrate).await?;
     if let Some(lock) = shared.dialect.lock_schema() {
-        transaction.execute_raw(lock).await?;
+        transaction.execute_raw(lock.into()).await?;
     }
     let found = transaction.schema_version().await?;
     for (number, text) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
-        transaction.execute_raw(text).await?;
+        transaction.execute_raw(shared.dialect.schema_text(text)).await?;
         let query = sqlx::query(
             "-- schema_version.insert
              INSERT INTO schema_versions (version, applied_at) VALUES ($1, $2)",
@@ -128,8 +129,8 @@ impl Transaction {
     }
 
     /// Several statements at once, without arguments.
-    async fn execute_raw(&mut self, text: &'static str) -> Result<(), StoreError> {
-        let done = self.connection().execute(sqlx::raw_sql(text)).await;
+    async fn execute_raw(&mut self, text: String) -> Result<(), StoreError> {
+        let done = self.connection().execute(sqlx::raw_sql(AssertSqlSafe(text))).await;
         done.map(drop).map_err(|error| self.classify(error))
     }
 }

@@ -113,6 +113,22 @@ const SEALED_COLUMNS: &[SealedColumn] = &[
         update: "-- sender.reseal_secret
                  UPDATE senders SET secret = $3 WHERE id = $1 AND secret = $2",
     },
+    SealedColumn {
+        table: "sealed_keys",
+        column: "bytes",
+        select: "-- sealed_key.list_sealed
+                 SELECT id, bytes AS sealed FROM sealed_keys WHERE bytes NOT LIKE $1 ORDER BY id LIMIT $2",
+        update: "-- sealed_key.reseal
+                 UPDATE sealed_keys SET bytes = $3 WHERE id = $1 AND bytes = $2",
+    },
+    SealedColumn {
+        table: "webhooks",
+        column: "secret",
+        select: "-- webhook.list_sealed_secrets
+                 SELECT id, secret AS sealed FROM webhooks WHERE secret NOT LIKE $1 ORDER BY id LIMIT $2",
+        update: "-- webhook.reseal_secret
+                 UPDATE webhooks SET secret = $3 WHERE id = $1 AND secret = $2",
+    },
 ];
 
 impl Transaction {

@@ -46,6 +46,10 @@ impl Row {
         self.value(column)
     }
 
+    pub(crate) fn bytes(&self, column: &'static str) -> Result<Vec<u8>, StoreError> {
+        self.value(column)
+    }
+
     pub(crate) fn optional_text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
         self.value(column)
     }

@@ -45,6 +45,19 @@ pub enum RoutePreference {
 
 words!(RoutePreference { Automatic = "automatic", Graph = "graph", Smtp = "smtp" });
 
+/// What happens to a message whose outcome stays unknown: the request left, and nobody can tell whether it was taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// It is sent again: it may arrive twice, and is not lost.
+    #[default]
+    AtLeastOnce,
+    /// It is not: it may be lost, and does not arrive twice.
+    AtMostOnce,
+}
+
+words!(OnUnknown { AtLeastOnce = "at_least_once", AtMostOnce = "at_most_once" });
+
 /// A value that a sender still lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,6 +136,8 @@ pub struct Sender {
     pub last_proof: Option<Value>,
     /// The Message-ID of the message that proved it.
     pub test_message_id: Option<String>,
+    /// What happens to a message whose outcome stays unknown.
+    pub on_unknown: OnUnknown,
     /// When it was first saved.
     pub created_at: Timestamp,
 }
@@ -163,6 +178,7 @@ impl TryFrom<Row> for Sender {
             reach: row.parse("reach")?,
             last_proof: row.optional_json("last_proof")?,
             test_message_id: row.optional_text("test_message_id")?,
+            on_unknown: row.parse("on_unknown")?,
             created_at: row.time("created_at")?,
         })
     }
@@ -195,6 +211,7 @@ impl Transaction {
         .bind(values.route.word())
         .bind(milliseconds(self.now()));
         self.execute(&describe(&values.name), query).await?;
+        self.announce();
         if !unchanged {
             self.forget_proof(&values.name).await?;
         }
@@ -212,6 +229,7 @@ impl Transaction {
         .bind(sender.id.to_string())
         .bind(sealed)
         .bind(milliseconds(self.now()));
+        self.announce();
         self.execute(&describe(name), query).await?;
         self.expect_sender(name).await
     }
@@ -288,7 +306,7 @@ impl Transaction {
         let query = sqlx::query(
             "-- sender.find
              SELECT id, name, tenant_id, client_id, mailbox, app_id, route, reach, verified_at, last_proof,
-                    test_message_id, created_at,
+                    test_message_id, on_unknown, created_at,
                     CASE WHEN secret IS NULL THEN 0 ELSE 1 END AS staged_secret,
                     (SELECT COUNT(*) FROM credentials
                      WHERE credentials.app_id = senders.app_id AND credentials.state = 'verified') AS verified_credentials
@@ -298,12 +316,39 @@ impl Transaction {
         self.fetch_optional("senders", "id", query).await?.map(Sender::try_from).transpose()
     }
 
+    /// A sender by our own id.
+    pub async fn sender_by_id(&mut self, id: SenderId) -> Result<Option<Sender>, StoreError> {
+        let query = sqlx::query(
+            "-- sender.find_by_id
+             SELECT id, name, tenant_id, client_id, mailbox, app_id, route, reach, verified_at, last_proof,
+                    test_message_id, on_unknown, created_at,
+                    CASE WHEN secret IS NULL THEN 0 ELSE 1 END AS staged_secret,
+                    (SELECT COUNT(*) FROM credentials
+                     WHERE credentials.app_id = senders.app_id AND credentials.state = 'verified') AS verified_credentials
+             FROM senders WHERE id = $1",
+        )
+        .bind(id.to_string());
+        self.fetch_optional("senders", "id", query).await?.map(Sender::try_from).transpose()
+    }
+
+    /// What shall happen to a sender's messages whose outcome stays unknown.
+    pub async fn set_on_unknown(&mut self, name: &str, on_unknown: OnUnknown) -> Result<(), StoreError> {
+        let query = sqlx::query(
+            "-- sender.set_on_unknown
+             UPDATE senders SET on_unknown = $2, updated_at = $3 WHERE name = $1",
+        )
+        .bind(name.to_owned())
+        .bind(on_unknown.word())
+        .bind(milliseconds(self.now()));
+        self.change_sender(name, query).await
+    }
+
     /// All senders, by name.
     pub async fn senders(&mut self) -> Result<Vec<Sender>, StoreError> {
         let query = sqlx::query(
             "-- sender.list
              SELECT id, name, tenant_id, client_id, mailbox, app_id, route, reach, verified_at, last_proof,
-                    test_message_id, created_at,
+                    test_message_id, on_unknown, created_at,
                     CASE WHEN secret IS NULL THEN 0 ELSE 1 END AS staged_secret,
                     (SELECT COUNT(*) FROM credentials
                      WHERE credentials.app_id = senders.app_id AND credentials.state = 'verified') AS verified_credentials
@@ -319,6 +364,7 @@ impl Transaction {
              DELETE FROM senders WHERE name = $1",
         )
         .bind(name.to_owned());
+        self.announce();
         Ok(self.execute(&describe(name), query).await? > 0)
     }
 
@@ -341,6 +387,7 @@ impl Transaction {
         name: &str,
         query: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
     ) -> Result<(), StoreError> {
+        self.announce();
         match self.execute(&describe(name), query).await? {
             0 => Err(unknown(name)),
             _ => Ok(()),
@@ -357,6 +404,8 @@ impl Store {
         write record_sender_verified(name: &str, proof: &Value, test_message_id: Option<&str>) -> Sender;
         write record_sender_reach(name: &str, reach: Reach, proof: &Value) -> ();
         read sender(name: &str) -> Option<Sender>;
+        read sender_by_id(id: SenderId) -> Option<Sender>;
+        write set_on_unknown(name: &str, on_unknown: OnUnknown) -> ();
         read senders() -> Vec<Sender>;
         write remove_sender(name: &str) -> bool;
     }

@@ -44,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) dialect: Dialect,
     pub(crate) location: Location,
     pub(crate) clock: Clock,
+    options: Options,
     keys: RwLock<MasterKeys>,
 }
 
@@ -70,7 +71,8 @@ impl Store {
         let dialect = Dialect::of(&location);
         dialect.prepare(&location, &keys, &options).await?;
         let pool = dialect.pool(&location, &options)?;
-        let store = Self { shared: Arc::new(Shared { pool, dialect, location, clock, keys: RwLock::new(keys) }) };
+        let store =
+            Self { shared: Arc::new(Shared { pool, dialect, location, clock, options, keys: RwLock::new(keys) }) };
         match migrate::bring_up_to_date(&store.shared).await {
             Ok(()) => Ok(store),
             Err(error) => {
@@ -179,6 +181,11 @@ impl Shared {
             .unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))?;
         self.use_keys(keys.clone());
         Ok(keys)
+    }
+
+    /// A connection beside the pool.
+    pub(crate) async fn connect(&self) -> Result<sqlx::AnyConnection, StoreError> {
+        self.dialect.connect(&self.location, &self.options).await
     }
 
     pub(crate) fn classify(&self, operation: &'static str, error: sqlx::Error) -> StoreError {

@@ -18,6 +18,7 @@ pub struct Transaction {
     shared: Arc<Shared>,
     operation: &'static str,
     now: Timestamp,
+    announced: bool,
 }
 
 impl Transaction {
@@ -31,7 +32,7 @@ impl Transaction {
         let now = shared.clock.now();
         // The store keeps milliseconds; a value must be the same before and after it was stored.
         let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
-        Ok(Self { inner, shared, operation, now })
+        Ok(Self { inner, shared, operation, now, announced: false })
     }
 
     /// The time of everything that is written in this transaction, in whole milliseconds.
@@ -39,7 +40,15 @@ impl Transaction {
         self.now
     }
 
-    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+    /// What is written here is kept in memory by others: [`Changes`](crate::Changes) tells them.
+    pub(crate) fn announce(&mut self) {
+        self.announced = true;
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        if self.announced {
+            self.raise_revision().await?;
+        }
         let Self { inner, shared, operation, .. } = self;
         inner.commit().await.map_err(|error| shared.classify(operation, error))
     }
