@@ -4,6 +4,9 @@
 //! read, [`Session::secured`] after the handshake, [`Session::body_written`] after the message, [`Session::lost`] when the
 //! connection ended or a deadline passed. Only a 250 after the final dot is acceptance; a connection lost once that dot may
 //! have left is [`End::Unknown`], before it [`End::Lost`].
+//!
+//! A session made with [`Session::keeping`] stays after a message: [`Session::is_open`] says so, [`Session::begin`] starts
+//! the next one, [`Session::leave`] says QUIT.
 
 use std::fmt;
 
@@ -11,6 +14,7 @@ use crate::{
     command::{Command, CommandError, Path},
     offers::{Missing, Offers},
     reply::{Reply, ReplyError, ReplyParser},
+    transaction::{Mail, Next, Transaction},
     xoauth2::Xoauth2,
 };
 
@@ -201,12 +205,19 @@ pub enum End {
 
 /// One session. See the module's page for how to drive it.
 pub struct Session {
-    plan: Plan,
+    name: String,
+    protection: Protection,
+    auth: Option<Xoauth2>,
+    auth_in_one_line: bool,
+    mail: Mail,
     parser: ReplyParser,
     state: State,
     outbox: Vec<u8>,
     outcomes: Vec<RecipientOutcome>,
     offers: Offers,
+    keep: bool,
+    /// The server has answered something about the message at hand.
+    heard: bool,
 }
 
 impl fmt::Debug for Session {
@@ -229,11 +240,13 @@ enum State {
     AuthResult {
         consoled: bool,
     },
-    Mail,
-    Rcpt,
-    DataStart,
+    Transaction(Transaction),
     Body,
     DataEnd,
+    /// A lone dot was sent after a DATA that nobody receives; how it ended is known already.
+    Abandoned(Box<End>),
+    /// Ended, and open for another message; whether RSET must come first.
+    Open(Box<End>, bool),
     /// QUIT sent; how it ended is known already.
     Quit(Box<End>),
     Over(Box<End>),
@@ -242,13 +255,59 @@ enum State {
 impl Session {
     /// A session that has said and heard nothing yet.
     pub fn new(plan: Plan) -> Self {
+        let Plan { name, protection, auth, auth_in_one_line, from, recipients, size, eight_bit, utf8 } = plan;
         Self {
-            plan,
+            name,
+            protection,
+            auth,
+            auth_in_one_line,
+            mail: Mail { from, recipients, size, eight_bit, utf8 },
             parser: ReplyParser::new(),
             state: State::Greeting,
             outbox: Vec::new(),
             outcomes: Vec::new(),
             offers: Offers::default(),
+            keep: false,
+            heard: false,
+        }
+    }
+
+    /// A session that stays open after a message, where the server leaves it so.
+    #[must_use]
+    pub fn keeping(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
+    /// Whether another message can begin.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(..))
+    }
+
+    /// Begins another message on an open session; on any other it does nothing.
+    pub fn begin(&mut self, mail: Mail) {
+        if let State::Open(_, reset) = self.state {
+            (self.mail, self.heard) = (mail, false);
+            match self.lacking() {
+                Some(end) => self.state = State::Open(Box::new(end), reset),
+                None => {
+                    self.state = State::Transaction(Transaction::new(reset));
+                    self.go_on();
+                }
+            }
+        }
+    }
+
+    /// Whether the server has answered anything since the message at hand was begun: if not, the connection may have been
+    /// dead, and the message may begin anew on another.
+    pub fn has_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Says QUIT on an open session.
+    pub fn leave(&mut self) {
+        if let State::Open(end, _) = std::mem::replace(&mut self.state, State::Greeting) {
+            self.say(&Command::Quit, State::Quit(end));
         }
     }
 
@@ -262,7 +321,7 @@ impl Session {
             match &self.state {
                 State::Handshake => return Action::StartTls,
                 State::Body => return Action::SendBody,
-                State::Over(end) => return Action::Finished(end.clone()),
+                State::Over(end) | State::Open(end, _) => return Action::Finished(end.clone()),
                 _ => {}
             }
             match self.parser.take() {
@@ -285,7 +344,7 @@ impl Session {
     pub fn secured(&mut self) {
         if matches!(self.state, State::Handshake) {
             self.offers = Offers::default();
-            self.plan.protection = Protection::Already;
+            self.protection = Protection::Already;
             self.say_ehlo();
         }
     }
@@ -304,7 +363,7 @@ impl Session {
         let stage = self.stage();
         let recipients = std::mem::take(&mut self.outcomes);
         let end = match std::mem::replace(&mut self.state, State::Greeting) {
-            State::Over(end) | State::Quit(end) => *end,
+            State::Over(end) | State::Quit(end) | State::Open(end, _) | State::Abandoned(end) => *end,
             State::DataEnd => End::Unknown { recipients },
             // A server that tires of a message says so while it is still coming, then closes.
             _ => match early.filter(|reply| reply.is_transient() || reply.is_permanent()) {
@@ -328,13 +387,14 @@ impl Session {
 
     /// A server may repeat a command that it does not like, and ours holds a token.
     fn clean(&self, reply: Reply) -> Reply {
-        match &self.plan.auth {
+        match &self.auth {
             Some(response) => reply.without(response.expose()),
             None => reply,
         }
     }
 
     fn hear(&mut self, reply: Reply) {
+        self.heard = true;
         match std::mem::replace(&mut self.state, State::Greeting) {
             State::Greeting if reply.code() == 220 => self.say_ehlo(),
             State::Ehlo if reply.is_positive() => {
@@ -353,33 +413,48 @@ impl Session {
                 self.say(&Command::AuthEmpty, State::AuthResult { consoled: true });
             }
             State::AuthResult { .. } if reply.is_positive() => self.say_mail(),
-            State::Mail if reply.is_positive() => self.say_rcpt(),
-            State::Rcpt => self.heard_rcpt(reply),
-            State::DataStart if reply.code() == 354 => self.state = State::Body,
+            State::Transaction(mut transaction) => match transaction.hear(&self.mail, reply) {
+                Next::On => {
+                    self.state = State::Transaction(transaction);
+                    self.go_on();
+                }
+                Next::Body => {
+                    self.outcomes = transaction.into_outcomes();
+                    self.state = State::Body;
+                }
+                Next::Ended(end) => self.end(end),
+                Next::Abandoned(end) => {
+                    self.outbox.extend_from_slice(b".\r\n");
+                    self.state = State::Abandoned(Box::new(end));
+                }
+                Next::Closed(end) => self.state = State::Over(Box::new(end)),
+            },
+            State::Abandoned(end) => self.end(*end),
             State::DataEnd if reply.is_positive() => {
                 let recipients = std::mem::take(&mut self.outcomes);
-                self.quit(End::Accepted { reply, recipients });
+                self.end(End::Accepted { reply, recipients });
             }
             State::DataEnd if reply.is_intermediate() => {
                 let recipients = std::mem::take(&mut self.outcomes);
                 self.quit(End::Unknown { recipients });
             }
-            State::Quit(end) | State::Over(end) => self.state = State::Over(end),
+            // Whatever an open session hears unasked is not about a message.
+            State::Quit(end) | State::Over(end) | State::Open(end, _) => self.state = State::Over(end),
             state => {
                 let (stage, recipients) = (stage_of(&state), std::mem::take(&mut self.outcomes));
                 let closes = reply.code() == 421;
                 let end = End::Refused { stage, reply, recipients };
-                if closes { self.state = State::Over(Box::new(end)) } else { self.quit(end) }
+                if closes { self.state = State::Over(Box::new(end)) } else { self.end(end) }
             }
         }
     }
 
     fn garbled(&mut self, mut error: ReplyError) {
-        if let (ReplyError::NotAReply(line), Some(response)) = (&mut error, &self.plan.auth) {
+        if let (ReplyError::NotAReply(line), Some(response)) = (&mut error, &self.auth) {
             *line = line.replace(response.expose(), "[removed]");
         }
         let end = match std::mem::replace(&mut self.state, State::Greeting) {
-            State::Over(end) | State::Quit(end) => *end,
+            State::Over(end) | State::Quit(end) | State::Open(end, _) | State::Abandoned(end) => *end,
             State::DataEnd => End::Unknown { recipients: std::mem::take(&mut self.outcomes) },
             state => End::Garbled { stage: stage_of(&state), error },
         };
@@ -387,7 +462,7 @@ impl Session {
     }
 
     fn after_ehlo(&mut self) {
-        if self.plan.protection == Protection::StartTls {
+        if self.protection == Protection::StartTls {
             return if self.offers.start_tls {
                 self.say(&Command::StartTls, State::StartTls);
             } else {
@@ -395,35 +470,35 @@ impl Session {
             };
         }
         let offers = &self.offers;
-        let missing = if self.plan.auth.is_some() && !offers.auth.iter().any(|mechanism| mechanism == "XOAUTH2") {
-            Some(Missing::Xoauth2(offers.auth.clone()))
-        } else if self.plan.eight_bit && !offers.eight_bit {
-            Some(Missing::EightBit)
-        } else if self.plan.utf8 == Utf8Need::Required && !offers.utf8 {
-            Some(Missing::Utf8)
-        } else {
-            None
-        };
-        if let Some(missing) = missing {
-            return self.quit(End::Missing(missing));
+        if self.auth.is_some() && !offers.auth.iter().any(|mechanism| mechanism == "XOAUTH2") {
+            return self.quit(End::Missing(Missing::Xoauth2(offers.auth.clone())));
         }
+        match self.lacking() {
+            Some(end) => self.quit(end),
+            None => self.say_auth(),
+        }
+    }
+
+    /// Why this message cannot go through this server.
+    fn lacking(&self) -> Option<End> {
+        let (mail, offers) = (&self.mail, &self.offers);
         match offers.size {
-            Some(limit) if limit > 0 && self.plan.size > limit => {
-                self.quit(End::TooLarge { size: self.plan.size, limit });
-            }
-            _ => self.say_auth(),
+            _ if mail.eight_bit && !offers.eight_bit => Some(End::Missing(Missing::EightBit)),
+            _ if mail.utf8 == Utf8Need::Required && !offers.utf8 => Some(End::Missing(Missing::Utf8)),
+            Some(limit) if limit > 0 && mail.size > limit => Some(End::TooLarge { size: mail.size, limit }),
+            _ => None,
         }
     }
 
     fn say_ehlo(&mut self) {
-        let name = self.plan.name.clone();
+        let name = self.name.clone();
         self.say(&Command::Ehlo(&name), State::Ehlo);
     }
 
     fn say_auth(&mut self) {
-        match self.plan.auth.clone() {
+        match self.auth.clone() {
             None => self.say_mail(),
-            Some(response) if self.plan.auth_in_one_line => {
+            Some(response) if self.auth_in_one_line => {
                 self.say(&Command::AuthXoauth2(Some(&response)), State::AuthResult { consoled: false });
             }
             Some(_) => self.say(&Command::AuthXoauth2(None), State::AuthChallenge),
@@ -431,53 +506,42 @@ impl Session {
     }
 
     fn say_auth_response(&mut self) {
-        if let Some(response) = self.plan.auth.clone() {
+        if let Some(response) = self.auth.clone() {
             self.say(&Command::AuthResponse(&response), State::AuthResult { consoled: false });
         }
     }
 
     fn say_mail(&mut self) {
-        if self.plan.recipients.is_empty() {
-            return self.quit(End::SignedIn { size: self.offers.size.filter(|&size| size > 0) });
+        if self.mail.recipients.is_empty() {
+            return self.end(End::SignedIn { size: self.offers.size.filter(|&size| size > 0) });
         }
-        let from = self.plan.from.clone();
-        let command = Command::Mail {
-            from: from.as_ref(),
-            size: self.offers.size.map(|_| self.plan.size),
-            eight_bit: self.plan.eight_bit,
-            utf8: self.plan.utf8 > Utf8Need::No && self.offers.utf8,
-        };
-        self.say(&command, State::Mail);
+        self.state = State::Transaction(Transaction::new(false));
+        self.go_on();
     }
 
-    /// The next recipient, or DATA when all were asked.
-    fn say_rcpt(&mut self) {
-        match self.plan.recipients.get(self.outcomes.len()).cloned() {
-            Some(path) => self.say(&Command::Rcpt(&path), State::Rcpt),
-            None if self.outcomes.iter().any(RecipientOutcome::is_accepted) => {
-                self.say(&Command::Data, State::DataStart);
-            }
-            None => {
-                let recipients = std::mem::take(&mut self.outcomes);
-                match recipients.first().map(|first| first.reply.clone()) {
-                    Some(reply) => self.quit(End::Refused { stage: Stage::Rcpt, reply, recipients }),
-                    None => self.quit(End::BadPlan(CommandError::Path(String::new()))),
-                }
+    /// Says what comes next of a message, if its turn has come.
+    fn go_on(&mut self) {
+        if let State::Transaction(transaction) = &mut self.state {
+            match transaction.say(&self.mail, &self.offers, &mut self.outbox) {
+                Ok(None) => {}
+                Ok(Some(end)) => self.end(end),
+                Err(error) => self.state = State::Over(Box::new(End::BadPlan(error))),
             }
         }
     }
 
-    fn heard_rcpt(&mut self, reply: Reply) {
-        // 421 is about the connection, not about this recipient.
-        if reply.code() == 421 {
-            let recipients = std::mem::take(&mut self.outcomes);
-            self.state = State::Over(Box::new(End::Refused { stage: Stage::Rcpt, reply, recipients }));
-            return;
+    /// A message has ended, or none was begun: stays or leaves.
+    fn end(&mut self, end: End) {
+        if !self.keep {
+            return self.quit(end);
         }
-        if let Some(path) = self.plan.recipients.get(self.outcomes.len()).cloned() {
-            self.outcomes.push(RecipientOutcome { path, reply });
+        match &end {
+            End::Accepted { .. } | End::SignedIn { .. } => self.state = State::Open(Box::new(end), false),
+            End::Refused { stage: Stage::Mail | Stage::Rcpt | Stage::DataStart | Stage::DataEnd, .. } => {
+                self.state = State::Open(Box::new(end), true);
+            }
+            _ => self.quit(end),
         }
-        self.say_rcpt();
     }
 
     fn quit(&mut self, end: End) {
@@ -501,12 +565,10 @@ fn stage_of(state: &State) -> Stage {
         State::Ehlo => Stage::Ehlo,
         State::StartTls | State::Handshake => Stage::StartTls,
         State::AuthChallenge | State::AuthResult { .. } => Stage::Auth,
-        State::Mail => Stage::Mail,
-        State::Rcpt => Stage::Rcpt,
-        State::DataStart => Stage::DataStart,
+        State::Transaction(transaction) => transaction.stage(),
         State::Body => Stage::Body,
         State::DataEnd => Stage::DataEnd,
-        State::Quit(_) | State::Over(_) => Stage::Quit,
+        State::Abandoned(_) | State::Open(..) | State::Quit(_) | State::Over(_) => Stage::Quit,
     }
 }
 

@@ -287,3 +287,121 @@ proptest! {
         prop_assert_eq!(whole, split);
     }
 }
+
+const PIPELINING: &str = "250-a.example\r\n250-PIPELINING\r\n250-AUTH XOAUTH2\r\n250 SIZE 1000\r\n";
+
+#[test]
+fn where_the_server_takes_it_a_message_is_announced_in_one_go() {
+    let tail = "250 ok\r\n550 5.1.10 no\r\n250 ok\r\n354 go\r\n250 taken\r\n221 Bye\r\n";
+    let (said, end) = run(plan(), &format!("{PIPELINING}{AUTHENTICATED}{tail}"));
+    assert_eq!(
+        said[6],
+        "MAIL FROM:<a@contoso.example> SIZE=10\r\nRCPT TO:<b@example.org>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n"
+    );
+    let End::Accepted { recipients, .. } = end else { panic!("{end:?}") };
+    assert_eq!(recipients.iter().map(RecipientOutcome::is_accepted).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn a_refusal_within_a_group_is_told_by_the_command_that_met_it() {
+    for (tail, stage, code, abandons) in [
+        // What follows a refused MAIL is refused for its sake.
+        ("550 5.7.60 no\r\n503 first\r\n503 first\r\n503 first\r\n", Stage::Mail, 550, false),
+        ("250 ok\r\n550 5.1.10 no\r\n551 no\r\n554 no valid recipients\r\n", Stage::Rcpt, 550, false),
+        // A server that asks for the message all the same gets a lone dot.
+        ("250 ok\r\n550 5.1.10 no\r\n551 no\r\n354 go\r\n554 no valid recipients\r\n", Stage::Rcpt, 550, true),
+        ("250 ok\r\n550 5.1.10 no\r\n551 no\r\n354 go\r\n", Stage::Rcpt, 550, true),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n451 4.3.0 later\r\n", Stage::DataStart, 451, false),
+        ("250 ok\r\n421 4.3.2 closing\r\n", Stage::Rcpt, 421, false),
+    ] {
+        let (said, end) = run(plan(), &format!("{PIPELINING}{AUTHENTICATED}{tail}221 Bye\r\n"));
+        let End::Refused { stage: found, reply, .. } = end else { panic!("{tail}: {end:?}") };
+        assert_eq!((found, reply.code()), (stage, code), "{tail}");
+        assert_eq!(said.contains(&".\r\n".to_owned()), abandons, "{tail}");
+        assert!(!said.contains(&"<body>".to_owned()), "{tail}");
+    }
+}
+
+#[test]
+fn many_recipients_are_asked_in_groups() {
+    let recipients = (0..250).map(|n| Path::parse(&format!("r{n}@example.org")).unwrap()).collect::<Vec<_>>();
+    let tail = format!("250 ok\r\n{}354 go\r\n250 taken\r\n221 Bye\r\n", "250 ok\r\n".repeat(250));
+    let (said, end) = run(Plan { recipients, ..plan() }, &format!("{PIPELINING}{AUTHENTICATED}{tail}"));
+    assert!(matches!(end, End::Accepted { recipients, .. } if recipients.len() == 250));
+    let groups: Vec<_> = said.iter().filter(|text| text.contains("RCPT")).map(|text| text.lines().count()).collect();
+    assert_eq!(groups, [100, 100, 52]);
+}
+
+/// An open session that has carried one message, which ended as `tail` says.
+fn after_one(tail: &str) -> Session {
+    let mut session = Session::new(Plan { protection: Protection::Already, ..plan() }).keeping();
+    session.feed(format!("220 ready\r\n{PIPELINING}{AUTHENTICATED}{tail}").as_bytes());
+    loop {
+        match session.next() {
+            Action::Write(_) => {}
+            Action::SendBody => session.body_written(),
+            Action::Finished(_) => return session,
+            action => panic!("{action:?}"),
+        }
+    }
+}
+
+fn another() -> Mail {
+    Mail {
+        from: Some(Path::parse("a@contoso.example").unwrap()),
+        recipients: vec![Path::parse("d@example.org").unwrap()],
+        size: 20,
+        eight_bit: false,
+        utf8: Utf8Need::No,
+    }
+}
+
+#[test]
+fn a_kept_session_carries_the_next_message_and_resets_what_was_left_half_done() {
+    for (tail, first) in [
+        ("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n", "MAIL FROM"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n554 5.2.252 SendAsDenied\r\n", "RSET\r\nMAIL FROM"),
+        ("550 5.7.60 no\r\n503 no\r\n503 no\r\n503 no\r\n", "RSET\r\nMAIL FROM"),
+    ] {
+        let mut session = after_one(tail);
+        assert!(session.is_open(), "{tail}");
+        session.begin(another());
+        assert!(!session.has_heard());
+        let Action::Write(bytes) = session.next() else { panic!("{tail}") };
+        let said = String::from_utf8(bytes).unwrap();
+        assert!(said.starts_with(first) && said.ends_with("SIZE=20\r\nRCPT TO:<d@example.org>\r\nDATA\r\n"), "{said}");
+        let reset = if first.starts_with("RSET") { "250 reset\r\n" } else { "" };
+        session.feed(format!("{reset}250 ok\r\n250 ok\r\n354 go\r\n").as_bytes());
+        assert!(matches!(session.next(), Action::SendBody) && session.has_heard());
+        session.body_written();
+        assert!(matches!(session.next(), Action::Write(dot) if dot == b".\r\n"));
+        session.feed(b"250 taken\r\n");
+        assert!(matches!(session.next(), Action::Finished(end) if matches!(*end, End::Accepted { .. })));
+        session.leave();
+        assert!(matches!(session.next(), Action::Write(quit) if quit == b"QUIT\r\n") && !session.is_open());
+    }
+}
+
+#[test]
+fn a_kept_session_that_died_meanwhile_shows_that_nothing_was_heard() {
+    let taken = "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n";
+    let mut session = after_one(taken);
+    session.begin(another());
+    let _ = session.next();
+    session.lost();
+    assert!(matches!(session.next(), Action::Finished(end) if *end == End::Lost { stage: Stage::Mail }));
+    assert!(!session.has_heard() && !session.is_open());
+
+    // What this server cannot carry costs nothing, and the session stays.
+    let mut session = after_one(taken);
+    session.begin(Mail { size: 5_000, ..another() });
+    let Action::Finished(end) = session.next() else { panic!() };
+    assert_eq!((*end, session.is_open()), (End::TooLarge { size: 5_000, limit: 1_000 }, true));
+}
+
+#[test]
+fn a_session_that_may_not_stay_is_not_kept() {
+    for tail in ["421 4.3.2 closing\r\n", "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n354 what\r\n221 Bye\r\n"] {
+        assert!(!after_one(tail).is_open(), "{tail}");
+    }
+}

@@ -10,6 +10,7 @@ pub mod offers;
 pub mod proxy_protocol;
 pub mod reply;
 pub mod server;
+mod transaction;
 pub mod xoauth2;
 
 pub use client::{Action, End, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need};
@@ -17,4 +18,5 @@ pub use command::{Command, CommandError, Path};
 pub use data::{DataError, DotStuffer};
 pub use offers::{Missing, Offers};
 pub use reply::{EnhancedCode, Reply, ReplyError, ReplyParser};
+pub use transaction::Mail;
 pub use xoauth2::{Xoauth2, Xoauth2Error};

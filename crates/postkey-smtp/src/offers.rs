@@ -42,6 +42,8 @@ pub struct Offers {
     pub eight_bit: bool,
     /// SMTPUTF8.
     pub utf8: bool,
+    /// PIPELINING.
+    pub pipelining: bool,
 }
 
 impl Offers {
@@ -58,6 +60,7 @@ impl Offers {
                 Some("SIZE") => offers.size = Some(words.next().and_then(|size| size.parse().ok()).unwrap_or(0)),
                 Some("8BITMIME") => offers.eight_bit = true,
                 Some("SMTPUTF8") => offers.utf8 = true,
+                Some("PIPELINING") => offers.pipelining = true,
                 _ => {}
             }
         }
