@@ -140,6 +140,8 @@ struct Taught {
     every: Duration,
 }
 
+/// So many attempts are made ready beyond those that may be under way.
+const AHEAD: u32 = 2;
 /// Without `Retry-After`: a server that says "too much" wants at least this.
 const REST: Duration = Duration::from_secs(10);
 /// The longest rest that is believed in one go.
@@ -177,11 +179,12 @@ impl Governor {
         }
     }
 
-    /// Whether an attempt that needs this may begin now.
+    /// Whether an attempt that needs this may be made ready now. A few more than may be under way are made ready, so that
+    /// a place that becomes free is taken at once.
     pub fn leave(&mut self, need: &Need, now: Moment) -> Leave {
         let at_once = self.at_once(need.way);
         at_once.recover(now);
-        let full = at_once.under_way >= at_once.allowed();
+        let full = at_once.under_way + at_once.ready >= at_once.allowed() + AHEAD;
         let mut earliest = self.rests_until;
         for (window, amount) in self.windows(need) {
             match window.room_at(amount, now) {
@@ -199,21 +202,32 @@ impl Governor {
         }
     }
 
-    /// An attempt begins.
-    pub fn begin(&mut self, need: &Need) {
-        self.at_once(need.way).under_way += 1;
+    /// An attempt is made ready: what it needs is set aside.
+    pub fn reserve(&mut self, need: &Need) {
+        self.at_once(need.way).ready += 1;
         for (window, amount) in self.windows(need) {
             window.pending += amount;
         }
     }
 
-    /// An attempt that had begun was not made after all.
-    pub fn abandon(&mut self, need: &Need) {
+    /// An attempt that was made ready is not made after all.
+    pub fn give_back(&mut self, need: &Need) {
         let at_once = self.at_once(need.way);
-        at_once.under_way = at_once.under_way.saturating_sub(1);
+        at_once.ready = at_once.ready.saturating_sub(1);
         for (window, amount) in self.windows(need) {
             window.pending = window.pending.saturating_sub(amount);
         }
+    }
+
+    /// An attempt that was made ready takes its place among those under way; `false` while all are taken.
+    pub fn enter(&mut self, way: Way) -> bool {
+        let at_once = self.at_once(way);
+        let free = at_once.under_way < at_once.allowed();
+        if free {
+            at_once.ready = at_once.ready.saturating_sub(1);
+            at_once.under_way += 1;
+        }
+        free
     }
 
     /// An attempt has ended, with what it taught.
@@ -375,13 +389,15 @@ struct AtOnce {
     grows_at: Moment,
     every: Duration,
     warm: u32,
+    /// Set aside, and not yet under way.
+    ready: u32,
     under_way: u32,
 }
 
 impl AtOnce {
     fn new(limit: u32) -> Self {
         let limit = limit.max(1);
-        Self { limit, taught: None, grows_at: Moment::ZERO, every: RECOVERY, warm: limit, under_way: 0 }
+        Self { limit, taught: None, grows_at: Moment::ZERO, every: RECOVERY, warm: limit, ready: 0, under_way: 0 }
     }
 
     fn allowed(&self) -> u32 {

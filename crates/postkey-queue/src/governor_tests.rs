@@ -10,6 +10,27 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+impl Governor {
+    /// Ready and under way in one.
+    fn begin(&mut self, need: &Need) {
+        self.reserve(need);
+        assert!(self.enter(need.way));
+    }
+
+    /// Whether an attempt may be made ready and a place is free for it.
+    fn free(&mut self, need: &Need, now: Moment) -> Leave {
+        let at_once = match need.way {
+            Way::Graph => &self.graph,
+            Way::Smtp => &self.smtp,
+        };
+        let full = at_once.under_way >= at_once.allowed();
+        match self.leave(need, now) {
+            Leave::Granted if full => Leave::AfterAnother,
+            leave => leave,
+        }
+    }
+}
+
 fn message(way: Way) -> Need {
     Need { way, requests: 1, bytes: 6_000, messages: 1, recipients: 1 }
 }
@@ -57,7 +78,7 @@ fn run(count: u64, limits: Limits, latency: Duration) -> (Moment, u64) {
     loop {
         let mut wake = None;
         while sent < count {
-            match governor.leave(&need, now) {
+            match governor.free(&need, now) {
                 Leave::Granted => {
                     governor.begin(&need);
                     sent += 1;
@@ -134,12 +155,12 @@ fn a_server_that_takes_two_at_once_teaches_two_and_is_asked_for_more_only_later(
     let need = message(Way::Graph);
     let now = seconds(100);
     for _ in 0..3 {
-        assert_eq!(governor.leave(&need, now), Leave::Granted);
+        assert_eq!(governor.free(&need, now), Leave::Granted);
         governor.begin(&need);
     }
     governor.end(&need, Lesson::TooManyAtOnce { wait: Some(seconds(7)) }, now);
     assert_eq!(governor.allowed_at_once(Way::Graph), 2);
-    assert_eq!(governor.leave(&need, now), Leave::NotBefore(now + seconds(7)));
+    assert_eq!(governor.free(&need, now), Leave::NotBefore(now + seconds(7)));
     governor.end(&need, Lesson::Fine, now);
     governor.end(&need, Lesson::Fine, now);
     assert_eq!(governor.allowed_at_once(Way::Graph), 2, "success alone does not raise it");
@@ -170,10 +191,10 @@ fn a_429_about_speed_makes_the_mailbox_rest_and_then_go_slower() {
     governor.begin(&need);
     governor.end(&need, Lesson::TooFast { wait: None }, now);
     assert_eq!(governor.throttled(), 1);
-    assert_eq!(governor.leave(&need, now), Leave::NotBefore(now + REST));
+    assert_eq!(governor.free(&need, now), Leave::NotBefore(now + REST));
     let minute_later = now + seconds(70);
     let mut went = 0;
-    while governor.leave(&need, minute_later) == Leave::Granted {
+    while governor.free(&need, minute_later) == Leave::Granted {
         governor.begin(&need);
         governor.end(&need, Lesson::Fine, minute_later);
         went += 1;
@@ -202,9 +223,9 @@ fn what_was_sent_before_a_restart_counts() {
     governor.seed_recipients(40, seconds(3_600), now);
     governor.seed_recipients(500, seconds(100_000), now);
     assert_eq!(governor.recipients_used(now), 100);
-    let Leave::NotBefore(at) = governor.leave(&message(Way::Smtp), now) else { panic!("no room is left") };
+    let Leave::NotBefore(at) = governor.free(&message(Way::Smtp), now) else { panic!("no room is left") };
     assert!(at > now + seconds(6_000) && at < now + seconds(7_000));
-    assert_eq!(governor.leave(&message(Way::Smtp), at), Leave::Granted);
+    assert_eq!(governor.free(&message(Way::Smtp), at), Leave::Granted);
 }
 
 #[test]
@@ -212,13 +233,13 @@ fn a_message_larger_than_a_window_goes_when_nothing_else_counts() {
     let mut governor = Governor::new(Limits { upload: Some(Rate::within(1_000, 300)), ..Limits::DOCUMENTED });
     let need = Need { bytes: 5_000, ..message(Way::Graph) };
     let now = seconds(10);
-    assert_eq!(governor.leave(&need, now), Leave::Granted);
+    assert_eq!(governor.free(&need, now), Leave::Granted);
     governor.begin(&need);
-    assert_eq!(governor.leave(&need, now), Leave::AfterAnother);
+    assert_eq!(governor.free(&need, now), Leave::AfterAnother);
     governor.end(&need, Lesson::Fine, now);
-    let Leave::NotBefore(at) = governor.leave(&need, now) else { panic!("the window is full") };
+    let Leave::NotBefore(at) = governor.free(&need, now) else { panic!("the window is full") };
     assert!(at >= now + seconds(300));
-    assert_eq!(governor.leave(&need, at), Leave::Granted);
+    assert_eq!(governor.free(&need, at), Leave::Granted);
 }
 
 #[test]
@@ -227,14 +248,31 @@ fn smtp_has_its_own_places_and_rate() {
     for _ in 0..4 {
         governor.begin(&message(Way::Graph));
     }
-    assert_eq!(governor.leave(&message(Way::Graph), seconds(1)), Leave::AfterAnother);
+    assert_eq!(governor.free(&message(Way::Graph), seconds(1)), Leave::AfterAnother);
     for _ in 0..3 {
-        assert_eq!(governor.leave(&message(Way::Smtp), seconds(1)), Leave::Granted);
+        assert_eq!(governor.free(&message(Way::Smtp), seconds(1)), Leave::Granted);
         governor.begin(&message(Way::Smtp));
     }
-    assert_eq!(governor.leave(&message(Way::Smtp), seconds(1)), Leave::AfterAnother);
-    governor.abandon(&message(Way::Smtp));
-    assert_eq!(governor.leave(&message(Way::Smtp), seconds(1)), Leave::Granted);
+    assert_eq!(governor.free(&message(Way::Smtp), seconds(1)), Leave::AfterAnother);
+    governor.end(&message(Way::Smtp), Lesson::Fine, seconds(1));
+    assert_eq!(governor.free(&message(Way::Smtp), seconds(1)), Leave::Granted);
+}
+
+#[test]
+fn a_few_are_made_ready_beyond_those_under_way() {
+    let mut governor = Governor::new(Limits { smtp_at_once: 1, ..Limits::DOCUMENTED });
+    let need = message(Way::Smtp);
+    let now = seconds(1);
+    for _ in 0..=AHEAD {
+        assert_eq!(governor.leave(&need, now), Leave::Granted);
+        governor.reserve(&need);
+    }
+    assert_eq!(governor.leave(&need, now), Leave::AfterAnother);
+    assert!(governor.enter(Way::Smtp) && !governor.enter(Way::Smtp));
+    governor.end(&need, Lesson::Fine, now);
+    assert!(governor.enter(Way::Smtp));
+    governor.give_back(&need);
+    assert_eq!(governor.leave(&need, now), Leave::Granted);
 }
 
 proptest! {

@@ -1,8 +1,19 @@
 //! Accepted messages: lanes, limits, attempts, and what became of each.
 
+mod accept;
+mod gauges;
 pub mod governor;
+mod outbound;
+mod outbox;
+mod queue;
 pub mod schedule;
 mod settings;
+mod settle;
 
+pub use accept::{AcceptError, Receipt, SmtpReply, Submission};
+pub use gauges::{Gauge, GaugeKind};
 pub use governor::Limits;
-pub use settings::{NDR_WINDOW, QueueSettings, Webhook};
+pub use outbound::{BoxFuture, Connected, LaneKey, Outbound, OutboundError};
+pub use outbox::{Listed, Outbox, Shown, ShownState};
+pub use queue::{Queue, QueueError, QueueParts};
+pub use settings::{NDR_WINDOW, QueueSettings};

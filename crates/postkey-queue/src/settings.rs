@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use url::Url;
-
 use crate::{
     governor::{Limits, Rate},
     schedule,
@@ -16,6 +14,8 @@ pub struct QueueSettings {
     pub hot_bytes: u64,
     /// Messages of one lane in memory.
     pub window: usize,
+    /// Messages of all lanes in memory.
+    pub windows_together: usize,
     /// Messages that may wait in all; more are refused for now (452). `None`: as many as the disk holds.
     pub most_queued: Option<u64>,
     /// Bytes that may wait in all. `None`: as many as the disk holds.
@@ -40,8 +40,10 @@ pub struct QueueSettings {
     pub keep_failed: Duration,
     /// How long a lane is owned without a sign of life.
     pub lease: Duration,
-    /// Who is told what becomes of messages.
-    pub webhooks: Vec<Webhook>,
+    /// Whether webhooks may go to private and loopback addresses. Link-local ones they never may.
+    pub webhooks_to_private: bool,
+    /// Whether webhooks may go over plain http.
+    pub webhooks_by_http: bool,
     /// The host name in delivery reports (`Reporting-MTA`).
     pub host_name: String,
 }
@@ -54,6 +56,7 @@ impl Default for QueueSettings {
         Self {
             hot_bytes: 64 * 1024 * 1024,
             window: 256,
+            windows_together: 16_384,
             most_queued: None,
             most_queued_bytes: None,
             limits: Limits::DOCUMENTED,
@@ -66,7 +69,8 @@ impl Default for QueueSettings {
             keep_accepted: Duration::from_secs(7 * 24 * 60 * 60),
             keep_failed: Duration::from_secs(30 * 24 * 60 * 60),
             lease: Duration::from_secs(30),
-            webhooks: Vec::new(),
+            webhooks_to_private: false,
+            webhooks_by_http: false,
             host_name: "postkey.localhost".into(),
         }
     }
@@ -92,26 +96,5 @@ impl QueueSettings {
             ..self.limits
         };
         self
-    }
-}
-
-/// One receiver of notices.
-#[derive(Clone)]
-pub struct Webhook {
-    /// Where to; https unless [`Webhook::allow_http`].
-    pub url: Url,
-    /// The key of the signature.
-    pub secret: Vec<u8>,
-    /// Kinds of notices it wants (`message.failed`, …); empty: all.
-    pub events: Vec<String>,
-    /// Whether private and loopback addresses are allowed. Link-local ones never are.
-    pub allow_private: bool,
-    /// Whether plain http is allowed.
-    pub allow_http: bool,
-}
-
-impl std::fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Webhook({})", self.url.host_str().unwrap_or("nowhere"))
     }
 }
