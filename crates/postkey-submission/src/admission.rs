@@ -253,7 +253,7 @@ impl Known {
         self.with_usage(|usage| {
             self.room(usage, load, now)?;
             usage.charge(load, now);
-            Ok(())
+            Ok::<_, Refusal>(())
         })?;
         Ok(Charge { usage: Some(self.usage()), load, at: now })
     }

@@ -75,24 +75,23 @@ impl From<Reply> for Said {
 impl Conversation {
     /// Somebody known by its network is signed in from the start.
     pub(crate) fn new(house: Arc<House>, listener: Arc<str>, mode: Mode, client: IpAddr) -> Self {
-        let known = house.directory.by_network(client);
-        let how = known.as_ref().map(|_| "network");
-        let signed_in = known.map(|known| SignedIn { known, secret: None });
-        Self {
+        let mut conversation = Self {
             house,
             listener,
             mode,
             client,
             began: Instant::now(),
             tls: None,
-            signed_in,
-            how,
+            signed_in: None,
+            how: None,
             failed_logins: 0,
             open: None,
             in_hand: None,
             queued: 0,
             refused: 0,
-        }
+        };
+        conversation.greet();
+        conversation
     }
 
     /// Whether MAIL needs AUTH. On a plain listener nobody can sign in, so MAIL itself says why nothing is taken.
@@ -112,9 +111,18 @@ impl Conversation {
         }
     }
 
-    /// After the handshake. A network's submitter stays signed in.
+    /// After the handshake. A sign-in before it is forgotten (RFC 3207 §4.2); who is known by its network stays so.
     pub(crate) fn secured(&mut self, tls: TlsFacts) {
         self.tls = Some(tls);
+        if self.signed_in.as_ref().is_some_and(|signed_in| signed_in.secret.is_some()) {
+            self.greet();
+        }
+    }
+
+    fn greet(&mut self) {
+        let known = self.house.directory.by_network(self.client);
+        self.how = known.as_ref().map(|_| "network");
+        self.signed_in = known.map(|known| SignedIn { known, secret: None });
     }
 
     pub(crate) fn authenticate(&mut self, credentials: &Credentials) -> Said {

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use postkey_smtp::{
     EnhancedCode, Reply,
-    server::{Answer, AuthOffer, End, Event, Expects, Session, SessionSettings, TlsState},
+    server::{AuthOffer, End, Event, Expects, Session, SessionSettings, TlsState},
 };
 use rustls::ServerConfig;
 use tokio::{
@@ -159,11 +159,11 @@ impl Driver {
 
     async fn read(&mut self) -> Result<(), Ended> {
         self.set_deadline();
-        let settings = &self.house.settings;
         let message = self.waits_for == Expects::Message;
         if self.house.stopping.is_cancelled() && self.stop_if_idle() {
             return Ok(());
         }
+        let settings = &self.house.settings;
         let mut due = self.due;
         if message {
             // A trickle that never stops is slow, too: what is missing to the lowest rate shortens the wait.

@@ -19,7 +19,6 @@ use crate::{
 };
 
 /// What a submission service is made of.
-#[derive(Debug)]
 pub struct SubmissionParts {
     /// Who may hand over mail.
     pub directory: Directory,
