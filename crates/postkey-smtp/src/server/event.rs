@@ -33,7 +33,7 @@ pub enum Event {
     },
     /// A whole message. Answer it, once it is safe.
     Message(Box<Received>),
-    /// The transaction that MAIL began ended without a message. Asks for nothing.
+    /// The transaction that MAIL began ended without a message, and not by an answer of the driver's. Asks for nothing.
     Dropped(Dropped),
     /// All was written: close the connection.
     Closed(End),
@@ -103,10 +103,6 @@ pub enum Dropped {
     Nul,
     /// A line over the limit.
     LineTooLong,
-    /// A mistake in a series of BDAT.
-    Chunking,
-    /// The driver refused the message or its beginning.
-    Refused,
     /// The session ended.
     Closed,
 }
