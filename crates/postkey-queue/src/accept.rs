@@ -28,6 +28,9 @@ pub struct Submission {
     pub remote: Option<String>,
     /// The same key with the same message is the same submission.
     pub idempotency_key: Option<String>,
+    /// A digest of what the client sent under that key, where the message is made anew of it each time (JSON over HTTP).
+    /// `None`: envelope and message themselves are compared.
+    pub fingerprint: Option<[u8; 32]>,
     /// How it came, for the timeline: TLS, HELO, AUTH. Never a secret.
     pub facts: Value,
     /// Whether it was asked for that Graph's JSON form carries it.

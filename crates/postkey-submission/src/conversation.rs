@@ -299,6 +299,7 @@ impl Conversation {
             via: Via::Smtp,
             remote: Some(self.client.to_string()),
             idempotency_key,
+            fingerprint: None,
             facts,
             graph_json: false,
         };
