@@ -15,7 +15,7 @@ use crate::mime::{Part, contents, differences, with_wire_line_ends};
 const GRAPH_CARRIES: usize = 3_000_000;
 
 /// What Exchange adds to every message it delivers, and nothing else may differ.
-const DELIVERED: &[&str] = &[
+pub(crate) const DELIVERED: &[&str] = &[
     "gained received",
     "gained return-path",
     "gained x-ms-exchange-organization-authas",
@@ -23,7 +23,7 @@ const DELIVERED: &[&str] = &[
 ];
 
 /// The program's own mark, by which it finds a message again.
-const STAMPED: &str = "gained x-postkey-id";
+pub(crate) const STAMPED: &str = "gained x-postkey-id";
 
 /// The sender that the tests set up.
 const SENDER: &str = "mail";
@@ -130,10 +130,15 @@ fn send(emulator: &Emulator, home: &Path, name: &str, options: &[&str]) {
 
 /// Makes the messages into the emulator's folder. Returns name and bytes of each.
 async fn make(emulator: &Emulator) -> Vec<(String, Vec<u8>)> {
-    let folder: PathBuf = emulator.folder().join("messages");
+    let folder = emulator.folder().join("messages");
+    make_into(&folder, emulator.variable("SENDER"), emulator.variable("USER_NAME")).await
+}
+
+/// Makes the messages into a folder. Returns name and bytes of each.
+pub(crate) async fn make_into(folder: &Path, sender: &str, recipient: &str) -> Vec<(String, Vec<u8>)> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/make_messages.py");
     let mut python = Command::new(brought("POSTKEY_TEST_PYTHON"));
-    python.arg(script).arg(&folder).args([emulator.variable("SENDER"), emulator.variable("USER_NAME")]);
+    python.arg(script).arg(folder).args([sender, recipient]);
     python.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(MAKING_PATIENCE, python.output()).await.expect("the messages are made in time");
     let output = output.expect("Python starts");

@@ -1,0 +1,69 @@
+//! The rows of an installation's store, read beside the program by SQL of the tests' own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::{AnyPool, Row};
+
+use crate::serving::Installation;
+
+/// A connection to the store's database.
+pub(crate) struct Rows(AnyPool);
+
+impl Rows {
+    pub(crate) async fn of(installation: &Installation<'_>) -> Rows {
+        sqlx::any::install_default_drivers();
+        let address = installation.store().map_or_else(
+            || format!("sqlite://{}", installation.home().join("data/postkey.db").display()),
+            str::to_owned,
+        );
+        let pool = sqlx::any::AnyPoolOptions::new().max_connections(2).connect(&address).await;
+        Rows(pool.unwrap_or_else(|error| panic!("{address} cannot be opened: {error}")))
+    }
+
+    async fn all(&self, sql: &'static str) -> Vec<sqlx::any::AnyRow> {
+        sqlx::query(sql).fetch_all(&self.0).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// How many messages are in each state.
+    pub(crate) async fn states(&self) -> BTreeMap<String, i64> {
+        let rows = self.all("SELECT state, COUNT(*) FROM messages GROUP BY state").await;
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    /// Messages that something is still to be done about.
+    pub(crate) async fn unsettled(&self) -> i64 {
+        let sql = "SELECT COUNT(*) FROM messages WHERE state NOT IN ('accepted', 'failed', 'cancelled')";
+        self.all(sql).await[0].get(0)
+    }
+
+    /// Every message and its state.
+    pub(crate) async fn messages(&self) -> BTreeMap<String, String> {
+        let rows = self.all("SELECT id, state FROM messages").await;
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    /// Messages whose timeline has an event that says that nobody knows what became of an attempt.
+    pub(crate) async fn once_unknown(&self) -> BTreeSet<String> {
+        let rows = self.all("SELECT DISTINCT message_id FROM message_events WHERE kind LIKE 'unknown%'").await;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The names of the senders by the messages' ids.
+    pub(crate) async fn senders(&self) -> BTreeMap<String, String> {
+        let sql = "SELECT messages.id, senders.name FROM messages JOIN senders ON senders.id = messages.sender_id";
+        self.all(sql).await.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    /// The timeline of a message, for the words of a failed test.
+    pub(crate) async fn timeline(&self, id: &str) -> String {
+        let sql = "SELECT kind, detail FROM message_events WHERE message_id = $1 ORDER BY number";
+        let rows = sqlx::query(sql).bind(id).fetch_all(&self.0).await.unwrap_or_default();
+        rows.iter().map(|row| format!("{} {}\n", row.get::<String, _>(0), row.get::<String, _>(1))).collect()
+    }
+
+    /// Mail of this sender leaves by SMTP, whatever else would carry it.
+    pub(crate) async fn send_by_smtp(&self, sender: &str) {
+        let changed = sqlx::query("UPDATE senders SET route = 'smtp' WHERE name = $1").bind(sender).execute(&self.0).await;
+        assert_eq!(changed.expect("the column is there").rows_affected(), 1, "{sender}");
+    }
+}
