@@ -62,17 +62,11 @@ pub(crate) struct Transaction {
     awaiting: VecDeque<Step>,
     mail_refusal: Option<Reply>,
     outcomes: Vec<RecipientOutcome>,
-    /// The server has answered something.
-    heard: bool,
 }
 
 impl Transaction {
     pub(crate) fn new(reset: bool) -> Self {
-        Self { reset, said: 0, awaiting: VecDeque::new(), mail_refusal: None, outcomes: Vec::new(), heard: false }
-    }
-
-    pub(crate) fn heard(&self) -> bool {
-        self.heard
+        Self { reset, said: 0, awaiting: VecDeque::new(), mail_refusal: None, outcomes: Vec::new() }
     }
 
     pub(crate) fn into_outcomes(self) -> Vec<RecipientOutcome> {
@@ -138,7 +132,6 @@ impl Transaction {
     }
 
     pub(crate) fn hear(&mut self, mail: &Mail, reply: Reply) -> Next {
-        self.heard = true;
         let stage = self.stage();
         let Some(step) = self.awaiting.pop_front() else { return Next::On };
         // 421 is about the connection, whatever it answers.

@@ -15,6 +15,8 @@ pub mod route;
 pub mod sending;
 pub mod sending_as;
 mod shape;
+mod smtp_connection;
+mod smtp_pool;
 pub mod smtp_refusal;
 pub mod smtp_route;
 
@@ -32,5 +34,6 @@ pub use route::{
 pub use sending::{SentCopy, Transport, seen_in_sent};
 pub use sending_as::{Represents, Right, SendAsDenied, SendingAs, sending_as};
 pub use shape::{AttachmentSummary, LineEnds, Shape};
+pub use smtp_pool::Keeping;
 pub use smtp_refusal::{SmtpMeaning, SmtpRefusal};
 pub use smtp_route::{Deadlines, SignedIn, SmtpRoute};

@@ -1,24 +1,17 @@
-//! Drives one submission by SMTP: connection, TLS, deadlines. What is said is [`postkey_smtp::Session`]'s affair.
+//! Submission by SMTP with XOAUTH2: which connection carries a message, and what its end means.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use postkey_base::{AccessToken, EmailAddress};
 use postkey_identity::{Cloud, HostPort, Network, NetworkError, TokenSource};
-use postkey_smtp::{
-    Action, DotStuffer, End, Missing, Path, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need, Xoauth2,
-};
-use rustls_pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use postkey_smtp::{End, Mail, Missing, Path, Plan, Protection, RecipientOutcome, Session, Stage, Utf8Need, Xoauth2};
 
 use crate::{
     envelope::Envelope,
     outcome::{Accepted, Lost, Outcome, Proof, RecipientResult, SessionError, TransportError, Unknown},
     route::Route,
+    smtp_connection::Connection,
+    smtp_pool::{Keeping, Pool},
     smtp_refusal::{SmtpMeaning, SmtpRefusal},
 };
 
@@ -30,6 +23,7 @@ pub struct SmtpRoute {
     tls: Arc<rustls::ClientConfig>,
     tokens: Arc<dyn TokenSource>,
     deadlines: Deadlines,
+    pool: Option<Pool>,
 }
 
 /// How long each stage may take. RFC 5321 §4.5.3.2 gives minutes to servers that look for relays; a submission service
@@ -64,7 +58,7 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    fn of(&self, stage: Stage) -> Duration {
+    pub(crate) fn of(&self, stage: Stage) -> Duration {
         match stage {
             Stage::Greeting | Stage::Ehlo | Stage::StartTls | Stage::Auth | Stage::Mail | Stage::Rcpt => self.command,
             Stage::DataStart => self.data_start,
@@ -81,11 +75,6 @@ pub struct SignedIn {
     /// Bytes of the largest message it takes; none where it names no limit.
     pub size: Option<u64>,
 }
-
-/// Bytes written between two looks at the clock.
-const BLOCK: usize = 64 * 1024;
-/// A read of replies.
-const READ: usize = 8 * 1024;
 
 impl std::fmt::Debug for SmtpRoute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -107,7 +96,21 @@ impl SmtpRoute {
         tls: Arc<rustls::ClientConfig>,
         tokens: Arc<dyn TokenSource>,
     ) -> Self {
-        Self { network, target, tls, tokens, deadlines: Deadlines::default() }
+        Self { network, target, tls, tokens, deadlines: Deadlines::default(), pool: None }
+    }
+
+    /// Keeps connections for the next message of the same mailbox, as [`Keeping::default`] says. Without it each message
+    /// has a connection of its own. Clones of this route share them.
+    #[must_use]
+    pub fn keeping_connections(self) -> Self {
+        self.keeping(Keeping::default())
+    }
+
+    /// The same with other numbers.
+    #[must_use]
+    pub fn keeping(mut self, keeping: Keeping) -> Self {
+        self.pool = Some(Pool::new(keeping));
+        self
     }
 
     /// Other deadlines than the default.
@@ -154,10 +157,8 @@ impl SmtpRoute {
         let own = |error: crate::EnvelopeError| SessionError::Unspeakable(error.to_string());
         let envelope = Envelope::new(mailbox.clone(), vec![mailbox.clone()]).map_err(own)?;
         let mut plan = plan(mailbox, &envelope, b"", &token)?;
-        let socket = self.network.connect(&self.target).await.map_err(SessionError::Network)?;
-        plan.name = socket.local_addr().map_or_else(|_| "[127.0.0.1]".to_owned(), |at| literal(at.ip()));
         plan.recipients.clear();
-        match self.converse(socket, plan, b"").await? {
+        match self.open(plan, &token, false).await?.converse(b"").await? {
             (End::SignedIn { size }, _) => Ok(SignedIn { size }),
             (end, cause) => match self.outcome(mailbox, end, cause) {
                 Outcome::Refused(error) => Err(error),
@@ -176,103 +177,53 @@ impl SmtpRoute {
         message: &[u8],
         token: &AccessToken,
     ) -> Outcome {
-        let mut plan = match plan(mailbox, envelope, message, token) {
+        let plan = match plan(mailbox, envelope, message, token) {
             Ok(plan) => plan,
             Err(error) => return refused(error),
         };
-        let socket = match self.network.connect(&self.target).await {
-            Ok(socket) => socket,
-            Err(error) => return refused(SessionError::Network(error)),
+        let Some(pool) = &self.pool else {
+            return match self.open(plan, token, false).await {
+                Ok(mut connection) => self.judged(mailbox, connection.converse(message).await),
+                Err(error) => refused(error),
+            };
         };
-        plan.name = socket.local_addr().map_or_else(|_| "[127.0.0.1]".to_owned(), |at| literal(at.ip()));
-        match self.converse(socket, plan, message).await {
-            Ok((end, cause)) => self.outcome(mailbox, end, cause),
+        let (_place, kept) = pool.take(mailbox).await;
+        if let Some(mut connection) = kept {
+            if connection.signed_in_with(token) {
+                let said = connection.carry(mail_of(&plan), message).await;
+                if !matches!(&said, Ok((end, _)) if connection.was_stale(end)) {
+                    pool.give_back(mailbox, connection);
+                    return self.judged(mailbox, said);
+                }
+                // Nothing of the message was heard: the server had closed the connection. Once more, on a fresh one.
+                tracing::debug!(server = %self.target, "a kept connection was dead; opening another");
+            } else {
+                connection.leave().await;
+            }
+        }
+        match self.open(plan, token, true).await {
+            Ok(mut connection) => {
+                let said = connection.converse(message).await;
+                pool.give_back(mailbox, connection);
+                self.judged(mailbox, said)
+            }
             Err(error) => refused(error),
         }
     }
 
-    /// Does what the session asks until it has ended; gives how, and what broke if something did.
-    async fn converse(
-        &self,
-        socket: TcpStream,
-        plan: Plan,
-        message: &[u8],
-    ) -> Result<(End, Option<Lost>), SessionError> {
-        let mut session = Session::new(plan);
-        let mut cause = None;
-        let mut connection: Box<dyn Stream> = Box::new(socket);
-        loop {
-            let stage = session.stage();
-            let limit = self.deadlines.of(stage);
-            let done = match session.next() {
-                Action::Write(bytes) => within(limit, write(&mut connection, &bytes)).await,
-                Action::Read(stage) => {
-                    let mut bytes = [0; READ];
-                    match within(self.deadlines.of(stage), connection.read(&mut bytes)).await {
-                        Ok(0) => Err(Lost::Closed),
-                        Ok(count) => {
-                            session.feed(&bytes[..count]);
-                            Ok(())
-                        }
-                        Err(lost) => Err(lost),
-                    }
-                }
-                Action::StartTls => {
-                    connection = self.secure(connection).await?;
-                    session.secured();
-                    Ok(())
-                }
-                Action::SendBody => match self.send_body(&mut connection, message).await {
-                    Ok(()) => {
-                        session.body_written();
-                        Ok(())
-                    }
-                    Err(BodyError::Lost(lost)) => {
-                        // A server that refuses a message while it is coming says so and closes.
-                        let mut bytes = [0; READ];
-                        if let Ok(Ok(count)) = timeout(self.deadlines.quit, connection.read(&mut bytes)).await {
-                            session.feed(&bytes[..count]);
-                        }
-                        Err(lost)
-                    }
-                    Err(BodyError::Unfit(detail)) => return Err(SessionError::Unspeakable(detail)),
-                },
-                Action::Finished(end) => {
-                    let _ = timeout(self.deadlines.quit, connection.shutdown()).await;
-                    return Ok((*end, cause));
-                }
-            };
-            if let Err(lost) = done {
-                session.lost();
-                cause = Some(lost);
-            }
-        }
+    async fn open(&self, mut plan: Plan, token: &AccessToken, keep: bool) -> Result<Connection, SessionError> {
+        let socket = self.network.connect(&self.target).await.map_err(SessionError::Network)?;
+        plan.name = socket.local_addr().map_or_else(|_| "[127.0.0.1]".to_owned(), |at| literal(at.ip()));
+        let session = if keep { Session::new(plan).keeping() } else { Session::new(plan) };
+        let (target, tls) = (self.target.clone(), Arc::clone(&self.tls));
+        Ok(Connection::new(socket, session, target, tls, self.deadlines, token.clone()))
     }
 
-    async fn secure(&self, connection: Box<dyn Stream>) -> Result<Box<dyn Stream>, SessionError> {
-        let host = self.target.host.clone();
-        let name = ServerName::try_from(host.clone())
-            .map_err(|_| SessionError::Unspeakable(format!("{host} is no host name")))?;
-        let limit = self.deadlines.handshake;
-        let failed = |error| SessionError::Network(NetworkError::of_io(&host, limit, error));
-        match timeout(limit, TlsConnector::from(Arc::clone(&self.tls)).connect(name, connection)).await {
-            Ok(Ok(secure)) => Ok(Box::new(secure)),
-            Ok(Err(error)) => Err(failed(error)),
-            Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+    fn judged(&self, mailbox: &EmailAddress, said: Result<(End, Option<Lost>), SessionError>) -> Outcome {
+        match said {
+            Ok((end, cause)) => self.outcome(mailbox, end, cause),
+            Err(error) => refused(error),
         }
-    }
-
-    async fn send_body(&self, connection: &mut Box<dyn Stream>, message: &[u8]) -> Result<(), BodyError> {
-        let mut stuffer = DotStuffer::new();
-        let mut block = Vec::with_capacity(BLOCK + BLOCK / 8);
-        for piece in message.chunks(BLOCK) {
-            block.clear();
-            stuffer.stuff(piece, &mut block).map_err(|error| BodyError::Unfit(error.to_string()))?;
-            within(self.deadlines.block, write(connection, &block)).await.map_err(BodyError::Lost)?;
-        }
-        block.clear();
-        stuffer.finish(&mut block).map_err(|error| BodyError::Unfit(error.to_string()))?;
-        within(self.deadlines.block, write(connection, &block)).await.map_err(BodyError::Lost)
     }
 
     fn outcome(&self, mailbox: &EmailAddress, end: End, cause: Option<Lost>) -> Outcome {
@@ -311,31 +262,18 @@ impl SmtpRoute {
     }
 }
 
-/// A connection, in clear text or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
-
-enum BodyError {
-    Lost(Lost),
-    Unfit(String),
-}
-
 fn refused(error: SessionError) -> Outcome {
     Outcome::Refused(TransportError::Session(error))
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, Lost> {
-    match timeout(limit, work).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Lost::Closed),
-        Ok(Err(error)) => Err(Lost::Broken(error)),
-        Err(_) => Err(Lost::Deadline(limit)),
+fn mail_of(plan: &Plan) -> Mail {
+    Mail {
+        from: plan.from.clone(),
+        recipients: plan.recipients.clone(),
+        size: plan.size,
+        eight_bit: plan.eight_bit,
+        utf8: plan.utf8,
     }
-}
-
-async fn write(connection: &mut Box<dyn Stream>, bytes: &[u8]) -> io::Result<()> {
-    connection.write_all(bytes).await?;
-    connection.flush().await
 }
 
 fn plan(

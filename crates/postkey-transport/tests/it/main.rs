@@ -2,5 +2,6 @@
 
 mod corpus;
 mod graph;
+mod kept;
 mod smtp;
 mod support;

@@ -145,6 +145,8 @@ pub(crate) struct Manners {
     pub(crate) rcpt: fn(&str) -> &'static str,
     pub(crate) after_data: &'static str,
     pub(crate) start_tls: &'static str,
+    /// Messages that a connection carries before the server closes it without a word.
+    pub(crate) patience: usize,
 }
 
 impl Default for Manners {
@@ -156,6 +158,7 @@ impl Default for Manners {
             rcpt: |_| "250 2.1.5 Recipient OK",
             after_data: "250 2.0.0 OK <taken@server>",
             start_tls: "220 2.0.0 SMTP server ready",
+            patience: usize::MAX,
         }
     }
 }
@@ -166,6 +169,9 @@ pub(crate) struct Heard {
     pub(crate) lines: Vec<String>,
     pub(crate) messages: Vec<Vec<u8>>,
     pub(crate) connections: usize,
+    /// Connections at this moment, and the most of them.
+    pub(crate) open: usize,
+    pub(crate) most_open: usize,
 }
 
 pub(crate) struct SmtpServer {
@@ -196,9 +202,15 @@ impl SmtpServer {
                     let number = {
                         let mut heard = heard.lock().unwrap();
                         heard.connections += 1;
+                        heard.open += 1;
+                        heard.most_open = heard.most_open.max(heard.open);
                         heard.connections
                     };
-                    tokio::spawn(converse(stream, acceptor.clone(), manners.clone(), number, Arc::clone(&heard)));
+                    let (acceptor, manners, heard) = (acceptor.clone(), manners.clone(), Arc::clone(&heard));
+                    tokio::spawn(async move {
+                        converse(stream, acceptor, manners, number, Arc::clone(&heard)).await;
+                        heard.lock().unwrap().open -= 1;
+                    });
                 }
             }
         });
@@ -251,6 +263,7 @@ async fn converse(stream: TcpStream, acceptor: TlsAcceptor, manners: Manners, nu
     }
     let Ok(secure) = acceptor.accept(clear.into_inner()).await else { return };
     let mut secure = BufReader::new(secure);
+    let mut carried = 0;
     loop {
         let Some(line) = next_line(&mut secure, &heard).await else { return };
         let verb = line.split([' ', ':']).next().unwrap();
@@ -265,6 +278,7 @@ async fn converse(stream: TcpStream, acceptor: TlsAcceptor, manners: Manners, nu
             "MAIL" => manners.mail.to_owned(),
             "RCPT" => (manners.rcpt)(&line).to_owned(),
             "DATA" => "354 Start mail input; end with <CRLF>.<CRLF>".to_owned(),
+            "RSET" => "250 2.0.0 Resetting".to_owned(),
             "QUIT" => "221 2.0.0 Bye".to_owned(),
             _ => manners.auth[(number - 1).min(manners.auth.len() - 1)].to_owned(),
         }];
@@ -278,7 +292,8 @@ async fn converse(stream: TcpStream, acceptor: TlsAcceptor, manners: Manners, nu
             return;
         }
         let _ = secure.write_all(format!("{}\r\n", answers[0]).as_bytes()).await;
-        if answers[0].starts_with("421") {
+        carried += usize::from(verb == "DATA");
+        if answers[0].starts_with("421") || verb == "QUIT" || carried == manners.patience {
             return;
         }
     }
