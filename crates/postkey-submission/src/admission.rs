@@ -12,11 +12,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postkey_base::EmailAddress;
 use postkey_store::Priority;
-use postkey_transport::{Envelope, Message, Traits, choose};
+use postkey_transport::{Abilities, Envelope, Message, RouteError, Traits, choose};
 
 use crate::{
     known::{Known, KnownSender},
-    quota::{Load, Usage},
+    quota::{Load, Usage, has_quotas},
     refusal::{Place, Refusal, until},
     rewrite::{Rewriting, RewritingKind, force_from, take_field},
 };
@@ -84,7 +84,7 @@ impl Known {
             self.check_size(size)?;
             if let Some(abilities) = sender.abilities() {
                 let announced = Traits { size, smtp_carries_lines: true, ..Traits::default() };
-                choose(&announced, &abilities)?;
+                carried(&announced, &abilities)?;
             }
         }
         self.check_quota(Load { messages: 1, recipients: 0, bytes: announced.unwrap_or(0) }, now)?;
@@ -216,11 +216,7 @@ impl Known {
         let from = path.unwrap_or(&sender.mailbox).clone();
         // No recipient or too many is answered before this, and by the queue again.
         let Ok(envelope) = Envelope::new(from, recipients.iter().cloned()) else { return Ok(()) };
-        match choose(&Traits::of(message, &envelope), &abilities) {
-            // No way at all is the sender's trouble, and passes: the message waits for it.
-            Ok(_) | Err(postkey_transport::RouteError::NoRoute) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        carried(&Traits::of(message, &envelope), &abilities)
     }
 
     fn check_size(&self, size: u64) -> Result<(), Refusal> {
@@ -240,14 +236,14 @@ impl Known {
     }
 
     fn check_quota(&self, load: Load, now: Timestamp) -> Result<(), Refusal> {
-        if !self.has_quotas() {
+        if !has_quotas(&self.submitter.rules) {
             return Ok(());
         }
         self.with_usage(|usage| self.room(usage, load, now))
     }
 
     fn charge(&self, load: Load, now: Timestamp) -> Result<Charge, Refusal> {
-        if !self.has_quotas() {
+        if !has_quotas(&self.submitter.rules) {
             return Ok(Charge { usage: None, load, at: now });
         }
         self.with_usage(|usage| {
@@ -273,13 +269,13 @@ impl Known {
             }
         })
     }
+}
 
-    fn has_quotas(&self) -> bool {
-        let rules = &self.submitter.rules;
-        rules.messages_per_minute.is_some()
-            || rules.messages_per_day.is_some()
-            || rules.recipients_per_day.is_some()
-            || rules.bytes_per_day.is_some()
+fn carried(traits: &Traits, abilities: &Abilities) -> Result<(), Refusal> {
+    match choose(traits, abilities) {
+        // No way at all is the sender's trouble, and passes: the message waits for it.
+        Ok(_) | Err(RouteError::NoRoute) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

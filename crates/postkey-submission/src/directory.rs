@@ -15,9 +15,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use postkey_base::{Clock, Diagnose, Who};
-use postkey_store::{ApiKey, ApiKeyId, LocalSecretId, SenderId, Store, StoreError, SubmitterId};
+use postkey_store::{ApiKey, ApiKeyId, LocalSecretId, MessageFilter, SenderId, Store, StoreError, SubmitterId, Via};
 use postkey_transport::{Abilities, message::MAX_SIZE};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -157,14 +157,12 @@ impl Directory {
     ) -> Result<Self, StoreError> {
         let key = store.local_secret_key().await?;
         let changes = store.changes();
-        let mut kept = Kept::default();
-        let view = View::of(Read::from(&store).await?, &mut kept);
         let directory = Self(Arc::new(Inner {
             store,
             clock,
             key,
-            view: ArcSwap::from_pointee(view),
-            kept: Mutex::new(kept),
+            view: ArcSwap::default(),
+            kept: Mutex::default(),
             lockout: Mutex::new(Lockout::new(lockout)),
             used: Mutex::default(),
             carries,
@@ -172,7 +170,8 @@ impl Directory {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
-        directory.seed().await?;
+        directory.refresh().await?;
+        directory.remember_the_rightful().await?;
         let follower = directory.clone();
         directory.0.tasks.spawn(async move { follower.follow(changes).await });
         let asker = directory.clone();
@@ -194,7 +193,10 @@ impl Directory {
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let read = Read::from(&self.0.store).await?;
         if read != self.0.view.load().read {
-            let view = View::of(read, &mut self.kept());
+            let (view, uncounted) = View::of(read, &mut self.kept());
+            for known in uncounted {
+                self.count(&known).await?;
+            }
             self.0.view.store(Arc::new(view));
             self.0.ask_senders.notify_one();
         }
@@ -400,10 +402,34 @@ impl Directory {
         self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was sent in the last 24 hours counts, whatever process took it.
-    async fn seed(&self) -> Result<(), StoreError> {
-        let now = self.0.clock.now();
-        let _ = (now, Load::default());
+    /// What was sent in the last 24 hours counts, whatever process took it. Before anybody sees the submitter, so that no use
+    /// is counted twice.
+    async fn count(&self, known: &Known) -> Result<(), StoreError> {
+        let since = self.0.clock.now().saturating_sub(ONE_DAY).unwrap_or(Timestamp::MIN);
+        let buckets = self.0.store.submitted(known.submitter.id, since).await?;
+        known.with_usage(|usage| {
+            for bucket in buckets {
+                let load = Load { messages: bucket.messages, recipients: bucket.recipients, bytes: bucket.bytes };
+                usage.charge(load, bucket.from);
+            }
+        });
+        self.kept().counts(known);
+        Ok(())
+    }
+
+    /// Where mail came from lately, devices are at home: a restart must not lock them out with those who guess.
+    async fn remember_the_rightful(&self) -> Result<(), StoreError> {
+        let newest = MessageFilter { limit: REMEMBERED_MESSAGES, ..MessageFilter::default() };
+        let messages = self.0.store.search_messages(&newest).await?;
+        let view = self.0.view.load();
+        // From old to new, so that the newest time stays.
+        for message in messages.iter().rev().filter(|message| message.via == Via::Smtp) {
+            let known = message.submitter.and_then(|id| view.known(id));
+            let address = message.remote.as_deref().and_then(|remote| remote.parse().ok());
+            if let (Some(known), Some(address)) = (known, address) {
+                self.lockout().succeeded(known.name(), address, message.accepted_at);
+            }
+        }
         Ok(())
     }
 }
@@ -517,6 +543,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const WRITE_USES_EVERY: Duration = Duration::from_secs(60);
 /// A stop waits no longer for it than this.
 const LAST_WRITE: Duration = Duration::from_secs(2);
+/// What the quotas of a day look back to.
+const ONE_DAY: SignedDuration = SignedDuration::from_hours(24);
+/// So many messages are looked at for the addresses of their devices.
+const REMEMBERED_MESSAGES: u32 = MessageFilter::MOST;
 /// Permissions change seldom; a change in the store asks at once.
 const ASK_SENDERS_EVERY: Duration = Duration::from_secs(10 * 60);
 /// Asking takes a token and perhaps a session with an SMTP server.

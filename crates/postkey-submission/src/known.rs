@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
 use postkey_base::EmailAddress;
 use postkey_store::{Sender, SenderId, Submitter};
-use postkey_transport::{Abilities, Traits, choose, message::MAX_SIZE};
+use postkey_transport::{Abilities, RouteError, Traits, choose, message::MAX_SIZE};
 
 use crate::quota::Usage;
 
@@ -62,7 +62,12 @@ impl KnownSender {
         let most = abilities.message_limit.min(MAX_SIZE);
         // Plain mail of full size goes by SMTP or by draft and upload session, if either is allowed.
         let plain = Traits { size: most, smtp_carries_lines: true, ..Traits::default() };
-        if choose(&plain, &abilities).is_ok() { most } else { abilities.faithful_limit() }.saturating_sub(ROOM)
+        match choose(&plain, &abilities) {
+            Ok(_) => most.saturating_sub(ROOM),
+            // It can do nothing today: mail waits until it can.
+            Err(RouteError::NoRoute) => MAX_SIZE,
+            Err(_) => abilities.faithful_limit().saturating_sub(ROOM),
+        }
     }
 }
 

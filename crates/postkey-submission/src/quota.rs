@@ -1,7 +1,7 @@
 //! How much a submitter has sent lately: sliding windows in memory, one set a submitter. Pure; the time comes in.
 //!
-//! Counted by this process alone: several nodes on one database each allow the quota. What was sent before a start is
-//! told to [`Usage::seed`].
+//! Counted by this process alone: several nodes on one database each allow the quota. What was sent before a start is read
+//! from the store.
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -54,6 +54,14 @@ pub struct NoRoom {
     pub needed: u64,
     /// When there is room; `None`: never.
     pub again: Option<Timestamp>,
+}
+
+/// Whether anything is to be counted.
+pub(crate) fn has_quotas(rules: &SubmitterRules) -> bool {
+    rules.messages_per_minute.is_some()
+        || rules.messages_per_day.is_some()
+        || rules.recipients_per_day.is_some()
+        || rules.bytes_per_day.is_some()
 }
 
 /// What a submitter has used.
@@ -120,11 +128,6 @@ impl Usage {
         for (window, amount) in self.windows(load) {
             window.take_back(amount, at);
         }
-    }
-
-    /// What was sent before this process started. From old to new.
-    pub fn seed(&mut self, load: Load, at: Timestamp) {
-        self.charge(load, at);
     }
 
     fn windows(&mut self, load: Load) -> [(&mut Window, u64); 4] {

@@ -12,7 +12,7 @@ use postkey_store::{ApiKey, ApiKeyId, LocalSecretId, Sender, SenderId, Store, St
 use crate::{
     SecretMac,
     known::{Known, KnownSender, LastAbilities},
-    quota::Usage,
+    quota::{Usage, has_quotas},
 };
 
 /// What the store said.
@@ -66,36 +66,40 @@ pub(crate) struct View {
     secrets: HashMap<SubmitterId, Vec<(LocalSecretId, SecretMac)>>,
     keys: HashMap<SecretMac, Arc<ApiKey>>,
     unauthenticated: Vec<(IpNet, Arc<Known>)>,
-    /// Bytes of the largest message that any submitter may hand in.
     pub(crate) read: Read,
 }
 
 /// What outlives a look: what each submitter has used, and what each sender can do.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
+    /// Of submitters that have quotas.
     usage: HashMap<SubmitterId, Arc<Mutex<Usage>>>,
     abilities: HashMap<SenderId, Arc<LastAbilities>>,
 }
 
 impl Kept {
+    /// What this submitter has sent was read from the store and is counted from now on.
+    pub(crate) fn counts(&mut self, known: &Known) {
+        self.usage.insert(known.submitter.id, known.usage());
+    }
+
     pub(crate) fn abilities(&mut self, sender: SenderId) -> Arc<LastAbilities> {
         Arc::clone(self.abilities.entry(sender).or_default())
     }
 
-    pub(crate) fn usage(&mut self, submitter: SubmitterId) -> Arc<Mutex<Usage>> {
-        Arc::clone(self.usage.entry(submitter).or_default())
-    }
-
+    /// Nothing is counted for a submitter without quotas: gets it one, the store knows what it has sent.
     fn forget_the_gone(&mut self, read: &Read) {
-        self.usage.retain(|id, _| read.submitters.iter().any(|one| one.id == *id));
+        let counted = |id| read.submitters.iter().any(|one| one.id == id && has_quotas(&one.rules));
+        self.usage.retain(|id, _| counted(*id));
         self.abilities.retain(|id, _| read.senders.iter().any(|one| one.id == *id));
     }
 }
 
 impl View {
-    pub(crate) fn of(read: Read, kept: &mut Kept) -> Self {
+    /// And the submitters whose use is still to be read from the store.
+    pub(crate) fn of(read: Read, kept: &mut Kept) -> (Self, Vec<Arc<Known>>) {
         kept.forget_the_gone(&read);
-        let mut view = Self::default();
+        let (mut view, mut uncounted) = (Self::default(), Vec::new());
         let senders: HashMap<SenderId, Arc<KnownSender>> = read
             .senders
             .iter()
@@ -103,7 +107,12 @@ impl View {
             .collect();
         for submitter in &read.submitters {
             let its_senders = submitter.senders.iter().filter_map(|id| senders.get(id).cloned()).collect();
-            let known = Arc::new(Known::of(submitter.clone(), its_senders, kept.usage(submitter.id)));
+            let counted = kept.usage.get(&submitter.id).cloned();
+            let usage = counted.clone().unwrap_or_default();
+            let known = Arc::new(Known::of(submitter.clone(), its_senders, Arc::clone(&usage)));
+            if counted.is_none() && has_quotas(&submitter.rules) {
+                uncounted.push(Arc::clone(&known));
+            }
             if submitter.disabled_at.is_none() {
                 for network in known.unauthenticated() {
                     view.unauthenticated.push((*network, Arc::clone(&known)));
@@ -124,7 +133,7 @@ impl View {
             }
         }
         view.read = read;
-        view
+        (view, uncounted)
     }
 
     /// By its name, or by `name@domain` whatever the domain: some devices insist on an address.
