@@ -1,4 +1,4 @@
-//! What the project does to itself: test, bench, check. `cargo xtask help` lists it.
+//! What the project does to itself: test, soak, bench, check. `cargo xtask help` lists it.
 //!
 //! Everything started here is written down with a guardian process first (see `guardian`), so nothing is left
 //! behind, however this program ends.
@@ -10,6 +10,7 @@ mod guardian;
 mod postgres;
 mod prerequisites;
 mod run;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -24,6 +25,9 @@ cargo xtask COMMAND
                      all tests: installs what they need (apt, when root on Debian; otherwise names it), starts
                      PostgreSQL on a free port, builds, runs, and removes what it started.
                      NAME is a crate or a part of a test's name; ARGUMENTS go to the test runner.
+  soak [--kills N] [--skip-postgres]
+                     kills the service N times (default 1000) at random under load, on SQLite and on PostgreSQL, and
+                     prints what became of every message: the figures of docs/reliability.md
   bench [--skip-speed]
                      builds for release, measures, prints the table of docs/performance.md
   check [--write]    generated files are fresh (--write renews them), the crates' arrows run downward,
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test", options @ ..] => test::test(options),
+        ["soak", options @ ..] => soak::soak(options),
         ["bench", options @ ..] => bench::bench(options),
         ["check", options @ ..] => check::check(options),
         [guardian::COMMAND] => guardian::watch(),

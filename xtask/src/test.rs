@@ -22,11 +22,36 @@ struct Options {
     skip_clients: bool,
     skip_doc: bool,
     runner: Vec<String>,
+    /// More variables for the tests.
+    environment: Vec<(&'static str, String)>,
 }
 
 /// Runs all tests, or those asked for.
 pub(crate) fn test(words: &[&str]) -> Outcome {
-    let mut options = Options::parse(words)?;
+    run_tests(Options::parse(words)?)
+}
+
+/// Runs the tests with this in their names, with one more variable and all that they print.
+pub(crate) fn test_with(name: &str, variable: (&'static str, String), skip_postgres: bool) -> Outcome {
+    let environment = vec![
+        variable,
+        // nextest shows what a test printed only if asked.
+        ("NEXTEST_SUCCESS_OUTPUT", "immediate".to_owned()),
+        // Both series at once would share the processors, and the figures would say less.
+        ("NEXTEST_TEST_THREADS", "1".to_owned()),
+    ];
+    let runner = if find_program("cargo-nextest").is_some() { Vec::new() } else { vec!["--nocapture".to_owned()] };
+    run_tests(Options {
+        only: Some(name.to_owned()),
+        skip_postgres,
+        skip_doc: true,
+        skip_clients: true,
+        runner,
+        environment,
+    })
+}
+
+fn run_tests(mut options: Options) -> Outcome {
     let scope = Scope::of(options.only.as_deref());
     if let Scope::Crate(name) = &scope {
         options.skip_clients |= name != "postkey-e2e";
@@ -69,6 +94,7 @@ fn everything(stages: &mut Stages, options: &Options, scope: &Scope) -> Outcome<
     if let Some(postgres) = &postgres {
         environment.push((postgres::VARIABLE, postgres.url().into()));
     }
+    environment.extend(options.environment.iter().map(|(name, value)| (*name, PathBuf::from(value))));
     let mut counts = Counts::default();
     let tests = stages.stage("tests", |guardian| {
         let mut runner = runner(scope, &options.runner);

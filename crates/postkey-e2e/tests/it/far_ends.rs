@@ -25,7 +25,7 @@ async fn postfix_with_dovecot_takes_every_message_with_its_token_and_every_byte(
     let far_end = Servers::far_end(&sample.domain, &Tokens { keys: &keys, client_id: &client_id });
     let installation = Installation::new(&tenant, "far-end", UNPACED).with_hosts(hosts(&tenant, &far_end));
     installation.reading_sender("mail", &sample.sender).await;
-    Rows::of(&installation).await.send_by_smtp("mail").await;
+    Rows::send_by_smtp(&installation, "mail").await;
     let login = installation.submitter("printer", &["mail"]).await;
     let serving = installation.serve().await;
 
@@ -106,7 +106,8 @@ fn hosts(tenant: &Tenant, far_end: &Servers) -> Vec<String> {
     let smtp = value(&hosts, "--smtp-host");
     hosts[smtp] = format!("localhost:{}", far_end.port);
     let ca = value(&hosts, "--cloud-ca");
-    let both = [std::fs::read(&hosts[ca]), std::fs::read(far_end.ca())].map(|pem| pem.expect("a CA is readable")).concat();
+    let both =
+        [std::fs::read(&hosts[ca]), std::fs::read(far_end.ca())].map(|pem| pem.expect("a CA is readable")).concat();
     let file = tenant.folder().join("both-cas.pem");
     std::fs::write(&file, both).expect("the folder is writable");
     hosts[ca] = file.display().to_string();

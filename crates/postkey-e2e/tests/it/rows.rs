@@ -10,10 +10,15 @@ use crate::serving::Installation;
 pub(crate) struct Rows(AnyPool);
 
 impl Rows {
+    /// For reading: a connection that may write would clean up after a killed program when it closes.
     pub(crate) async fn of(installation: &Installation<'_>) -> Rows {
+        Self::open(installation, "ro").await
+    }
+
+    async fn open(installation: &Installation<'_>, mode: &str) -> Rows {
         sqlx::any::install_default_drivers();
         let address = installation.store().map_or_else(
-            || format!("sqlite://{}", installation.home().join("data/postkey.db").display()),
+            || format!("sqlite://{}?mode={mode}", installation.home().join("data/postkey.db").display()),
             str::to_owned,
         );
         let pool = sqlx::any::AnyPoolOptions::new().max_connections(2).connect(&address).await;
@@ -62,8 +67,11 @@ impl Rows {
     }
 
     /// Mail of this sender leaves by SMTP, whatever else would carry it.
-    pub(crate) async fn send_by_smtp(&self, sender: &str) {
-        let changed = sqlx::query("UPDATE senders SET route = 'smtp' WHERE name = $1").bind(sender).execute(&self.0).await;
-        assert_eq!(changed.expect("the column is there").rows_affected(), 1, "{sender}");
+    pub(crate) async fn send_by_smtp(installation: &Installation<'_>, sender: &str) {
+        let Rows(pool) = Self::open(installation, "rw").await;
+        let sql = "UPDATE senders SET route = 'smtp' WHERE name = $1";
+        let changed = sqlx::query(sql).bind(sender).execute(&pool).await.expect("the column is there");
+        assert_eq!(changed.rows_affected(), 1, "{sender}");
+        pool.close().await;
     }
 }

@@ -16,7 +16,10 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs both servers, and ends when its standard input does; then everything in its namespace ends.
 const KEEPER: &str = r#"
-[ ! -e "$0/dovecot/dovecot.conf" ] || dovecot -c "$0/dovecot/dovecot.conf" -F &
+if [ -e "$0/dovecot/dovecot.conf" ]; then
+    dovecot -c "$0/dovecot/dovecot.conf" -F &
+    until [ -S "$0/dovecot/auth" ]; do sleep 0.02; done
+fi
 postfix -c "$0/postfix" start-fg &
 read -r end
 "#;
@@ -215,7 +218,7 @@ impl Prepared {
 }
 
 impl Servers {
-    /// Until it greets. Postfix gives up for a minute where Dovecot is not up yet, so that comes first.
+    /// Until it greets. Dovecot was up before: without it Postfix would give up for a minute.
     fn wait(&mut self) {
         let began = Instant::now();
         let greets = |port| {

@@ -103,7 +103,8 @@ impl<'a> Installation<'a> {
     pub(crate) async fn told(&self, arguments: &[&str]) -> Value {
         let output = ended(self.command(&[arguments, &["--json"]].concat())).await;
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?} says no JSON: {}", said(&output)))
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{arguments:?} says no JSON: {}", said(&output)))
     }
 
     /// A sender of the sample application, which may send as every mailbox and read it.
@@ -210,7 +211,8 @@ impl<'a> Serving<'a> {
 
     /// SIGTERM; it ends by itself.
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        let id = i32::try_from(self.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process has a number");
+        let id =
+            i32::try_from(self.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process has a number");
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it is our own child, and still runs");
         let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
         ended.unwrap_or_else(|_| panic!("serve does not stop:\n{}", self.said())).expect("it can be waited for")

@@ -170,7 +170,9 @@ impl HttpClient {
 /// The id of a message in a reply: the first UUID.
 pub(crate) fn id_in(reply: &str) -> Option<String> {
     let mut words = reply.split(|letter: char| !letter.is_ascii_hexdigit() && letter != '-');
-    words.find_map(|word| (word.len() == 36).then(|| uuid::Uuid::try_parse(word).ok()).flatten()).map(|id| id.to_string())
+    words
+        .find_map(|word| (word.len() == 36).then(|| uuid::Uuid::try_parse(word).ok()).flatten())
+        .map(|id| id.to_string())
 }
 
 #[test]
