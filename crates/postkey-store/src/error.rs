@@ -1,6 +1,6 @@
 //! Why the store refused, in the words of whoever must act.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use postkey_base::{Diagnose, TenantId, Who};
 
@@ -200,8 +200,8 @@ pub enum StoreError {
 }
 
 /// What the driver said, kept so that no caller depends on the driver.
-#[derive(Debug)]
-pub struct Cause(Box<sqlx::Error>);
+#[derive(Debug, Clone)]
+pub struct Cause(Arc<sqlx::Error>);
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -217,11 +217,35 @@ impl std::error::Error for Cause {}
 
 impl From<sqlx::Error> for Cause {
     fn from(error: sqlx::Error) -> Self {
-        Self(Box::new(error))
+        Self(Arc::new(error))
     }
 }
 
 impl StoreError {
+    /// The same error once more, for each of several callers that waited for one transaction; `None` where the cause lies in
+    /// what one of them asked for.
+    pub(crate) fn for_all(&self) -> Option<Self> {
+        Some(match self {
+            Self::DiskFull { location, cause } => Self::DiskFull { location: location.clone(), cause: cause.clone() },
+            Self::DiskFailed { location, cause } => {
+                Self::DiskFailed { location: location.clone(), cause: cause.clone() }
+            }
+            Self::Locked { location, cause } => Self::Locked { location: location.clone(), cause: cause.clone() },
+            Self::Unreachable { location, cause } => {
+                Self::Unreachable { location: location.clone(), cause: cause.clone() }
+            }
+            Self::Refused { location, cause } => Self::Refused { location: location.clone(), cause: cause.clone() },
+            Self::Contended { operation, cause } => Self::Contended { operation, cause: cause.clone() },
+            Self::Damaged { location, finding } => {
+                Self::Damaged { location: location.clone(), finding: finding.clone() }
+            }
+            Self::NotWritable { path, cause } => {
+                Self::NotWritable { path: path.clone(), cause: io::Error::new(cause.kind(), cause.to_string()) }
+            }
+            _ => return None,
+        })
+    }
+
     /// Whether the same call may succeed later without anyone acting.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Locked { .. } | Self::Unreachable { .. } | Self::Contended { .. })

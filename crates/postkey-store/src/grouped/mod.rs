@@ -2,6 +2,7 @@
 
 mod group;
 mod statement;
+mod write;
 mod writer;
 
 use jiff::Timestamp;
@@ -48,6 +49,8 @@ pub struct Settlement {
     pub recipients_sent: u32,
     /// What webhooks are to be told.
     pub notices: Vec<NewNotice>,
+    /// Messages of our own that follow from it: a delivery status notification is accepted in the commit that says why.
+    pub messages: Vec<NewMessage>,
 }
 
 impl Settlement {
@@ -64,26 +67,25 @@ impl Settlement {
             events: Vec::new(),
             recipients_sent: 0,
             notices: Vec::new(),
+            messages: Vec::new(),
         }
     }
 }
 
-#[derive(Debug)]
-pub(crate) enum Job {
+enum Job {
     Accept(Box<NewMessage>, Reply<Accepted>),
     Begin(Begin, Reply<bool>),
     Settle(Box<Settlement>, Reply<()>),
     Stop(oneshot::Sender<()>),
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Begin {
-    pub(crate) id: MessageId,
-    pub(crate) epoch: i64,
-    pub(crate) event: NewMessageEvent,
+struct Begin {
+    id: MessageId,
+    epoch: i64,
+    event: NewMessageEvent,
 }
 
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 impl GroupCommit {
     /// Starts the writer's task; call it within a runtime.

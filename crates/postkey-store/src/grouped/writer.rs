@@ -1,9 +1,199 @@
-//! The writer's task.
-use tokio::sync::mpsc;
+//! The writer's task: takes what waits, commits it, answers. It has a connection of its own, which keeps its statements
+//! prepared and its pages in memory.
 
-use super::Job;
-use crate::Store;
+use std::{collections::VecDeque, time::Duration};
 
-pub(super) async fn run(_store: Store, _jobs: mpsc::Receiver<Job>) {
-    todo!()
+use sqlx::{AnyConnection, Connection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Job,
+    group::{Group, Verdicts},
+    statement::Texts,
+    write::Write,
+};
+use crate::{
+    Store, StoreError,
+    dialect::{Access, Dialect},
+};
+
+pub(super) async fn run(store: Store, mut jobs: mpsc::Receiver<Job>) {
+    let stripe = rand::random_range(1..=STRIPES);
+    let mut writer = Writer { store, connection: None, texts: Texts::default(), stripe };
+    let (mut carried, mut last) = (VecDeque::new(), 1);
+    loop {
+        let (group, stop) = gather(&mut jobs, &mut carried, last).await;
+        last = group.len();
+        if last > 0 {
+            writer.commit_and_answer(group).await;
+        }
+        match stop {
+            Stop::No => {}
+            Stop::Asked(stopped) => {
+                // What was sent before the request is committed; what comes later finds the channel closed.
+                jobs.close();
+                while let Some(job) = jobs.recv().await {
+                    carried.push_back(job);
+                }
+                while !carried.is_empty() {
+                    let (group, _) = gather(&mut jobs, &mut carried, 1).await;
+                    writer.commit_and_answer(group).await;
+                }
+                writer.disconnect().await;
+                let _ = stopped.send(());
+                return;
+            }
+            Stop::Closed => return writer.disconnect().await,
+        }
+    }
 }
+
+enum Stop {
+    No,
+    Asked(oneshot::Sender<()>),
+    /// Nobody holds a handle any more.
+    Closed,
+}
+
+/// The jobs of the next transaction: what was left over, and what waits now.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, carried: &mut VecDeque<Job>, last: usize) -> (Group, Stop) {
+    let mut group = Group::default();
+    let mut left = VecDeque::new();
+    for job in carried.drain(..) {
+        match job {
+            Job::Stop(_) => {}
+            job => left.extend(group.take(job)),
+        }
+    }
+    *carried = left;
+    let mut patience = if last > 1 { YIELDS } else { 0 };
+    loop {
+        let job = if group.len() == 0 && carried.is_empty() {
+            match jobs.recv().await {
+                Some(job) => job,
+                None => return (group, Stop::Closed),
+            }
+        } else if !carried.is_empty() {
+            // It is full, or would change a message twice.
+            return (group, Stop::No);
+        } else {
+            match jobs.try_recv() {
+                Ok(job) => job,
+                // Those who were just answered are about to ask again: let them, rather than commit for the first of them alone.
+                Err(mpsc::error::TryRecvError::Empty) if patience > 0 && group.len() < last => {
+                    patience -= 1;
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Err(mpsc::error::TryRecvError::Empty) => return (group, Stop::No),
+                Err(mpsc::error::TryRecvError::Disconnected) => return (group, Stop::Closed),
+            }
+        };
+        match job {
+            Job::Stop(stopped) => return (group, Stop::Asked(stopped)),
+            job => carried.extend(group.take(job)),
+        }
+    }
+}
+
+struct Writer {
+    store: Store,
+    connection: Option<AnyConnection>,
+    texts: Texts,
+    stripe: i64,
+}
+
+impl Writer {
+    async fn commit_and_answer(&mut self, group: Group) {
+        match self.commit(&group).await {
+            Ok(verdicts) => group.answer(verdicts),
+            Err(error) if error.for_all().is_some() => group.fail(error),
+            // One of the jobs is at fault: its neighbours must not suffer for it.
+            Err(_) => {
+                for single in group.one_by_one() {
+                    match self.commit(&single).await {
+                        Ok(verdicts) => single.answer(verdicts),
+                        Err(error) => single.refuse(error),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Commits a group, again and again while it only meets others.
+    async fn commit(&mut self, group: &Group) -> Result<Verdicts, StoreError> {
+        let mut attempt = 0_u32;
+        loop {
+            let outcome = match self.store.shared.dialect {
+                // SQLite waits as long as its patience says, and for the disk.
+                Dialect::Sqlite => self.try_commit(group).await,
+                Dialect::Postgres => match tokio::time::timeout(GROUP_DEADLINE, self.try_commit(group)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => {
+                        let silent = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                        Err(self.store.shared.classify(OPERATION, silent.into()))
+                    }
+                },
+            };
+            match outcome {
+                Err(StoreError::Contended { .. }) if attempt < MOST_ATTEMPTS => {
+                    attempt += 1;
+                    let wait = rand::random_range(1..=8_u64) << attempt.min(5);
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                Err(error) => {
+                    // Whatever state the connection is in: the next transaction begins with a fresh one.
+                    if error.for_all().is_some() {
+                        drop(self.connection.take());
+                    }
+                    return Err(error);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_commit(&mut self, group: &Group) -> Result<Verdicts, StoreError> {
+        let shared = &self.store.shared;
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(shared.connect().await?),
+        };
+        let begun = connection.begin_with(shared.dialect.begin(Access::Grouped)).await;
+        let transaction = begun.map_err(|error| shared.classify(OPERATION, error))?;
+        let mut write = Write::new(transaction, shared, &mut self.texts, self.stripe);
+        match write.all(group).await {
+            Ok(verdicts) => {
+                write.commit().await?;
+                Ok(verdicts)
+            }
+            Err(error) => {
+                if write.roll_back().await.is_err() {
+                    drop(self.connection.take());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
+    }
+}
+
+/// The name of the writer's transactions in errors.
+pub(super) const OPERATION: &str = "queue.group_commit";
+
+/// So many writers hardly ever share a row of the counters.
+const STRIPES: i64 = 63;
+
+/// So often the writer lets others run before it commits for fewer than the last time.
+const YIELDS: u32 = 8;
+
+/// As in [`Store::transaction`].
+const MOST_ATTEMPTS: u32 = 10;
+
+/// PostgreSQL gives up a statement after 30 s by itself; a server that does not even say so is gone.
+const GROUP_DEADLINE: Duration = Duration::from_secs(40);

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use change::{envelope_json, signed};
 pub(crate) use counts::{Counting, Ledger, Usage};
 pub use counts::{MessageCount, UsageBucket, Waiting};
 pub use envelope::{Notify, QueuedEnvelope, QueuedRecipient, RecipientOutcome, RecipientState, Ret};
