@@ -15,6 +15,9 @@ pub struct SessionSettings {
     /// Largest message in octets, line ends included, dots not stuffed (RFC 1870). `None`: no limit is announced, and
     /// [`Self::UNLIMITED`] still holds.
     pub size: Option<u64>,
+    /// Where the session itself refuses a message as too large; `None`: at [`Self::size`]. A driver that knows why a
+    /// message of its size cannot go, and what would help, sets this higher and answers MAIL and the message itself.
+    pub refuse_beyond: Option<u64>,
     /// PIPELINING (RFC 2920) is announced. Commands sent ahead are taken either way.
     pub pipelining: bool,
     /// SMTPUTF8 (RFC 6531).
@@ -49,6 +52,7 @@ impl SessionSettings {
             auth: AuthOffer::WhenSecured,
             login_required: true,
             size: None,
+            refuse_beyond: None,
             pipelining: true,
             utf8: true,
             chunking: true,
@@ -63,7 +67,7 @@ impl SessionSettings {
 
     /// The limit that holds.
     pub(crate) fn largest_message(&self) -> u64 {
-        self.size.unwrap_or(Self::UNLIMITED)
+        self.refuse_beyond.or(self.size).unwrap_or(Self::UNLIMITED)
     }
 }
 
