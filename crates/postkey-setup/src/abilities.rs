@@ -5,7 +5,7 @@ use postkey_graph::{
     folders::{self, Folder},
 };
 use postkey_identity::{TokenSource, claims::AccessClaims};
-use postkey_transport::{Abilities, Preference, smtp_route::SmtpRoute};
+use postkey_transport::{Abilities, Preference};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -41,12 +41,7 @@ pub async fn granted(connection: &SenderConnection) -> Found {
 /// Granted permissions, and what the last proof showed beyond them. SMTP needs more than its permission: where no proof has
 /// signed in, it is tried now, unless `preference` asks for SMTP anyway and its refusal is the better answer.
 pub async fn abilities(connection: &SenderConnection, preference: Preference) -> Abilities {
-    let proved: Found = connection
-        .sender
-        .last_proof
-        .as_ref()
-        .and_then(|proof| serde_json::from_value(proof["found"].clone()).ok())
-        .unwrap_or_default();
+    let proved = proved(&connection.sender);
     let granted = granted(connection).await;
     let smtp = match preference {
         Preference::Graph => false,
@@ -62,9 +57,14 @@ pub async fn abilities(connection: &SenderConnection, preference: Preference) ->
     }
 }
 
-async fn smtp_lets_in(connection: &SenderConnection) -> bool {
-    let app = &connection.app;
-    match SmtpRoute::new(app.network().clone(), &app.cloud, app.mail_tokens()) {
+/// What the last proof showed.
+pub(crate) fn proved(sender: &postkey_store::Sender) -> Found {
+    let found = sender.last_proof.as_ref().and_then(|proof| serde_json::from_value(proof["found"].clone()).ok());
+    found.unwrap_or_default()
+}
+
+pub(crate) async fn smtp_lets_in(connection: &SenderConnection) -> bool {
+    match connection.app.smtp() {
         Ok(route) => route.check(&connection.mailbox).await.is_ok(),
         Err(_) => false,
     }

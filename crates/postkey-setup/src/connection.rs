@@ -11,6 +11,12 @@ use postkey_identity::{
 use postkey_store::{
     App, Credential, CredentialState, LocalAppId, Material, Missing, Opened, Sender, Stage, Store, StoreError,
 };
+use postkey_transport::smtp_route::SmtpRoute;
+
+use crate::{
+    clients::{Clients, CloudClients},
+    outbound::print,
+};
 
 /// Tokens of this many apps and resources are kept at once.
 const TOKENS_KEPT: usize = 10_000;
@@ -26,13 +32,18 @@ pub struct Outside {
     pub clock: Clock,
     /// Tokens of all apps.
     pub tokens: Arc<TokenCache>,
+    clients: Clients,
 }
 
 impl Outside {
     /// One per process.
     pub fn new(store: Store, network: Network, clock: Clock) -> Self {
         let tokens = Arc::new(TokenCache::new(clock.clone(), TOKENS_KEPT));
-        Self { store, network, clock, tokens }
+        Self { store, network, clock, tokens, clients: Clients::default() }
+    }
+
+    pub(crate) fn clients(&self, cloud: &Cloud) -> Result<Arc<CloudClients>, ConnectionError> {
+        self.clients.of(&self.network, cloud, &self.clock).map_err(ConnectionError::Network)
     }
 
     /// The token endpoint of a cloud.
@@ -40,8 +51,7 @@ impl Outside {
     /// # Errors
     /// When no client can be built: CA file, TLS.
     pub fn endpoint(&self, cloud: &Cloud) -> Result<TokenEndpoint, ConnectionError> {
-        let http = self.network.http_client(cloud).map_err(ConnectionError::Network)?;
-        Ok(TokenEndpoint::new(http, cloud.clone(), self.clock.clone()))
+        Ok(self.clients(cloud)?.endpoint.clone())
     }
 
     /// Graph as whoever `tokens` speak for.
@@ -49,8 +59,11 @@ impl Outside {
     /// # Errors
     /// When no client can be built: CA file, TLS.
     pub fn graph(&self, cloud: &Cloud, tokens: Arc<dyn TokenSource>) -> Result<Graph, ConnectionError> {
-        let graph = Graph::connect(&self.network, cloud.clone(), tokens).map_err(ConnectionError::Network)?;
-        Ok(graph.with_clock(self.clock.clone()))
+        let http = self.clients(cloud)?.http.clone();
+        let (network, profile) = (self.network.clone(), cloud.clone());
+        // As Microsoft advises after a 503: the next try goes to another front end.
+        let fresh = move || network.http_client(&profile).ok();
+        Ok(Graph::new(http, cloud.clone(), tokens).with_fresh_connections(fresh).with_clock(self.clock.clone()))
     }
 
     /// An app with the credentials that have worked.
@@ -121,7 +134,7 @@ impl Outside {
         }
     }
 
-    async fn connect(&self, sender: Sender) -> Result<SenderConnection, ConnectionError> {
+    pub(crate) async fn connect(&self, sender: Sender) -> Result<SenderConnection, ConnectionError> {
         let incomplete =
             |missing: Vec<Missing>| ConnectionError::Incomplete { sender: sender.values.name.clone(), missing };
         if let Stage::Incomplete { missing } = &sender.stage {
@@ -181,6 +194,22 @@ impl AppConnection {
     /// When no client can be built: CA file, TLS.
     pub fn graph(&self) -> Result<Graph, ConnectionError> {
         self.outside.graph(&self.cloud, self.graph_tokens())
+    }
+
+    /// SMTP submission as this app.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up: CA file, roots.
+    pub fn smtp(&self) -> Result<SmtpRoute, ConnectionError> {
+        let network = &self.outside.network;
+        let tls = self.outside.clients(&self.cloud)?.tls(network).map_err(ConnectionError::Network)?;
+        Ok(SmtpRoute::with_tls(network.clone(), self.cloud.smtp.clone(), tls, self.mail_tokens()))
+    }
+
+    /// The app with its hosts and the credentials it is called with, in one number.
+    pub(crate) fn print(&self) -> u64 {
+        let held: Vec<_> = self.held.iter().map(|held| (held.id, held.starts, held.ends)).collect();
+        print(&(&self.app, &self.cloud, held))
     }
 
     /// The proxy and roots it goes through.

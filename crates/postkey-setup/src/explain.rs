@@ -80,7 +80,7 @@ impl Bottom for SetupError {
 }
 
 /// The diagnosis of a sender's failure. `command` is how this installation's program is called.
-pub async fn explain(connection: &SenderConnection, command: &str, failure: &dyn Bottom) -> Diagnosis {
+pub async fn explain(connection: &SenderConnection, command: &str, failure: &(dyn Bottom + Sync)) -> Diagnosis {
     let mut found = failure.diagnosis();
     let name = &connection.sender.values.name;
     let origin = connection.app.app.origin;

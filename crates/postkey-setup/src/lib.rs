@@ -5,6 +5,7 @@
 
 pub mod abilities;
 pub mod automatic;
+mod clients;
 pub mod connection;
 mod credential;
 pub mod doctor;
@@ -14,6 +15,7 @@ pub mod given;
 pub mod limits;
 pub mod manual;
 pub mod options;
+pub mod outbound;
 pub mod pasted;
 pub mod plan;
 pub mod proof;
