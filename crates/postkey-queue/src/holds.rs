@@ -166,7 +166,10 @@ impl Holds {
             cause: HoldCause::Outage,
             class: Some(request.class.to_string()),
             code: Some(diagnosis.code.clone()),
-            reason: diagnosis.why.as_ref().map_or_else(|| diagnosis.what.clone(), |why| format!("{}: {why}", diagnosis.what)),
+            reason: diagnosis
+                .why
+                .as_ref()
+                .map_or_else(|| diagnosis.what.clone(), |why| format!("{}: {why}", diagnosis.what)),
             remedy: Some(diagnosis.remedy.clone()),
             who: Some(diagnosis.who.to_string()),
             since: self.outages.get(&scope).map_or(now, |known| known.hold.since),

@@ -91,6 +91,10 @@ pub(crate) struct Lane {
     pub(crate) in_hand: HashSet<MessageId>,
     /// The store is being asked.
     pub(crate) fetching: bool,
+    /// What was settled while it was: its answer may be older.
+    pub(crate) done_meanwhile: HashSet<MessageId>,
+    /// What was sent before this process began is counted.
+    pub(crate) seeded: bool,
     /// Failures of the network in a row.
     pub(crate) failures: u32,
     /// Nothing begins before.
@@ -154,6 +158,8 @@ impl Lane {
             hot_bytes: 0,
             in_hand: HashSet::new(),
             fetching: false,
+            done_meanwhile: HashSet::new(),
+            seeded: false,
             failures: 0,
             not_before: None,
             wake: None,
@@ -201,9 +207,10 @@ impl Lane {
     /// Whether this message is here already.
     pub(crate) fn knows(&self, key: &LineKey, id: MessageId) -> bool {
         self.in_hand.contains(&id)
-            || self.lines.get(key).is_some_and(|line| {
-                line.parked.contains(&id) || line.ready.iter().any(|entry| entry.message.id == id)
-            })
+            || self
+                .lines
+                .get(key)
+                .is_some_and(|line| line.parked.contains(&id) || line.ready.iter().any(|entry| entry.message.id == id))
     }
 
     /// Messages of a line that a query for what is due would give again.
@@ -248,6 +255,14 @@ impl Lane {
             return Next::Message(Box::new(entry));
         }
         earliest.map_or(Next::Nothing, Next::NotBefore)
+    }
+
+    /// An attempt was written down.
+    pub(crate) fn done(&mut self, id: MessageId) {
+        self.in_hand.remove(&id);
+        if self.fetching {
+            self.done_meanwhile.insert(id);
+        }
     }
 
     /// The next messages in turn, as many as a turn holds.
@@ -331,9 +346,7 @@ impl Lane {
     pub(crate) fn hungry(&self, low: usize) -> Option<LineKey> {
         self.ring
             .iter()
-            .filter(|key| {
-                self.lines.get(*key).is_some_and(|line| line.more && !line.held && line.ready.len() <= low)
-            })
+            .filter(|key| self.lines.get(*key).is_some_and(|line| line.more && !line.held && line.ready.len() <= low))
             .min_by_key(|key| self.ready_in(key))
             .copied()
     }

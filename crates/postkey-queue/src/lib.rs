@@ -1,14 +1,20 @@
 //! Accepted messages: lanes, limits, attempts, and what became of each.
 
 mod accept;
+mod engine;
 mod gauges;
 pub mod governor;
+mod held;
+mod holds;
+mod lane;
 mod outbound;
 mod outbox;
 mod queue;
 pub mod schedule;
 mod settings;
 mod settle;
+mod stubs;
+mod worker;
 
 pub use accept::{AcceptError, Receipt, SmtpReply, Submission};
 pub use gauges::{Gauge, GaugeKind};

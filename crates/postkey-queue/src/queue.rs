@@ -1,12 +1,20 @@
 //! The queue as others hold it: started, fed, asked, shut down.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use postkey_base::{Clock, Diagnose, Who};
-use postkey_store::{Store, StoreError};
+use postkey_store::{
+    IdempotencyKey, MessageId, MessageState, NewMessage, NewMessageEvent, QueuedMessage, Store, StoreError,
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::{
     accept::{AcceptError, Receipt, Submission},
+    engine::Engine,
     gauges::Gauge,
     outbound::Outbound,
     settings::QueueSettings,
@@ -29,7 +37,13 @@ pub struct QueueParts {
 /// A handle on the queue, cheap to clone.
 #[derive(Clone)]
 pub struct Queue {
-    pub(crate) engine: Arc<()>,
+    engine: Arc<Engine>,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Queue({})", self.engine.node)
+    }
 }
 
 /// Why the queue did not start.
@@ -63,24 +77,170 @@ impl Diagnose for QueueError {
 impl Queue {
     /// Starts the queue: lanes that were this node's are taken again, and what waits goes on.
     pub async fn start(parts: QueueParts) -> Result<Self, QueueError> {
-        let _ = parts;
-        todo!()
+        let engine = Arc::new(Engine::new(parts));
+        engine.reread().await?;
+        let running = Arc::clone(&engine);
+        engine.spawn(running.clockwork());
+        let running = Arc::clone(&engine);
+        engine.spawn(running.keep_leases());
+        let running = Arc::clone(&engine);
+        engine.spawn(running.watch());
+        let running = Arc::clone(&engine);
+        engine.spawn(running.refresher());
+        let running = Arc::clone(&engine);
+        engine.spawn(running.tell_webhooks());
+        let running = Arc::clone(&engine);
+        engine.spawn(running.keep_house());
+        // What waits is read beside the first submissions: with a million messages it takes a moment.
+        engine.refresh.notify_one();
+        let running = Arc::clone(&engine);
+        engine.spawn(async move {
+            if let Err(error) = running.read_unsettled().await {
+                tracing::error!(%error, "what an earlier run left unsettled could not be read");
+            }
+        });
+        Ok(Self { engine })
     }
 
     /// Takes a message. `Ok` means that it is durable.
     pub async fn accept(&self, submission: Submission) -> Result<Receipt, AcceptError> {
-        let _ = submission;
-        todo!()
+        let engine = &self.engine;
+        if engine.stop.is_cancelled() {
+            return Err(AcceptError::Stopping);
+        }
+        self.room()?;
+        let now = engine.clock.now();
+        let message = submission.message.clone();
+        let new = self.describe(submission);
+        let queued = queued(&new);
+        match engine.commit.accept(new).await {
+            Ok(accepted) => {
+                if !accepted.repeated {
+                    engine.tally.taken_in.fetch_add(1, Ordering::Relaxed);
+                    engine.offer(queued, message);
+                }
+                Ok(Receipt { id: accepted.id, repeated: accepted.repeated })
+            }
+            Err(error) => {
+                engine.tally.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, at = %now, "a message could not be stored, and was not accepted");
+                Err(match error {
+                    StoreError::KeyReused { .. } => AcceptError::KeyReused,
+                    error => AcceptError::Store(error),
+                })
+            }
+        }
+    }
+
+    fn room(&self) -> Result<(), AcceptError> {
+        let engine = &self.engine;
+        let read = |value: &std::sync::atomic::AtomicI64| u64::try_from(value.load(Ordering::Relaxed)).unwrap_or(0);
+        for (waiting, most) in [
+            (read(&engine.tally.waiting), engine.settings.most_queued),
+            (read(&engine.tally.waiting_bytes), engine.settings.most_queued_bytes),
+        ] {
+            if let Some(most) = most.filter(|most| waiting >= *most) {
+                engine.tally.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(AcceptError::Backlog { waiting, most });
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self, submission: Submission) -> NewMessage {
+        let Submission {
+            submitter,
+            sender,
+            envelope,
+            message,
+            priority,
+            not_before,
+            via,
+            remote,
+            idempotency_key,
+            fingerprint,
+            facts,
+            graph_json,
+        } = submission;
+        let now = self.engine.clock.now();
+        let mut detail = json!({ "via": via, "size": message.size() });
+        if let Some(remote) = &remote {
+            detail["remote"] = json!(remote);
+        }
+        if let serde_json::Value::Object(facts) = facts {
+            detail["facts"] = json!(facts);
+        }
+        if let Some(not_before) = not_before {
+            detail["not_before"] = json!(not_before);
+        }
+        let key = idempotency_key.map(|key| {
+            let mut digest = Sha256::new();
+            digest.update(message.raw());
+            digest.update(serde_json::to_vec(&envelope).unwrap_or_default());
+            digest.update(sender.to_string());
+            IdempotencyKey { key, fingerprint: fingerprint.unwrap_or_else(|| digest.finalize().into()) }
+        });
+        NewMessage {
+            id: MessageId::at(now),
+            submitter,
+            sender,
+            envelope,
+            subject: message.subject(),
+            message_id: message.message_id(),
+            body: message.raw().clone(),
+            priority,
+            due_at: not_before,
+            via,
+            remote,
+            idempotency_key: key,
+            events: vec![NewMessageEvent { kind: "queued", detail }],
+            accepted_at: now,
+            graph_json,
+        }
     }
 
     /// Numbers about it, as of now.
     pub async fn gauges(&self) -> Vec<Gauge> {
-        todo!()
+        self.engine.gauges().await
     }
 
     /// Begins nothing more, waits at most `within` for what is under way, and writes down what became of it.
     pub async fn shutdown(&self, within: Duration) {
-        let _ = within;
-        todo!()
+        let engine = &self.engine;
+        engine.stop.cancel();
+        engine.tasks.close();
+        if tokio::time::timeout(within, engine.tasks.wait()).await.is_err() {
+            let left = engine.lock().in_hand;
+            tracing::warn!(
+                left,
+                "attempts were still under way when time was up; the next start looks what became of them"
+            );
+        }
+        engine.release_lanes().await;
+        engine.commit.shutdown().await;
+    }
+}
+
+/// A message as the store will show it.
+fn queued(new: &NewMessage) -> QueuedMessage {
+    QueuedMessage {
+        id: new.id,
+        submitter: new.submitter,
+        sender: new.sender,
+        envelope: new.envelope.clone(),
+        size: new.body.len() as u64,
+        subject: None,
+        message_id: new.message_id.clone(),
+        priority: new.priority,
+        state: MessageState::Queued,
+        due_at: new.due_at.unwrap_or(new.accepted_at),
+        attempts: 0,
+        via: new.via,
+        remote: None,
+        accepted_at: new.accepted_at,
+        settled_at: None,
+        epoch: 0,
+        outcome: None,
+        graph_json: new.graph_json,
     }
 }

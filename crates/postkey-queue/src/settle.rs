@@ -216,6 +216,11 @@ fn of_refusal(case: &Case<'_>, error: &TransportError) -> Decision {
     }
 }
 
+/// What a refusal says about the lane alone.
+pub(crate) fn lane_word(error: &TransportError) -> LaneWord {
+    judge(error, &error.diagnosis()).2
+}
+
 /// The table: what a refusal means for the message, for the governor and for the lane.
 fn judge(error: &TransportError, diagnosis: &Diagnosis) -> (Action, Lesson, LaneWord) {
     let class = error.class();
