@@ -81,6 +81,8 @@ pub struct UploadSession {
     pub expires: Option<Timestamp>,
     /// The next byte that Exchange waits for.
     pub next: u64,
+    /// A range was sent off and its answer did not come: Exchange may have it.
+    in_doubt: bool,
 }
 
 impl fmt::Debug for UploadSession {
@@ -145,6 +147,7 @@ pub async fn create_upload_session(
         url: url.ok_or_else(|| reply.unreadable(Unreadable::Lacks("usable uploadUrl")))?,
         expires: member(&body, "expirationDateTime").and_then(Value::as_str).and_then(|time| time.parse().ok()),
         next: next_expected(&body).unwrap_or(0),
+        in_doubt: false,
     })
 }
 
@@ -165,13 +168,21 @@ pub async fn upload(
     for _ in 0..=2 * total.div_ceil(RANGE) {
         let (first, end) = (session.next, total.min(session.next + RANGE));
         let reply = match put(graph, &mailbox, session, content, first, end).await {
-            // It has this range: an earlier attempt went through although its answer did not.
-            Err(GraphError::Unknown(answer)) if answer.says("invalidRange") && end < total => {
-                session.next = end; // unverified: Exchange's own answer to a repeated range is not documented
+            // It has this range: an earlier attempt went through although its answer did not. unverified: Exchange's own
+            // answer to a repeated range is not documented
+            Err(GraphError::Unknown(answer))
+                if end < total && (answer.says("invalidRange") || session.in_doubt && answer.status == 416) =>
+            {
+                (session.next, session.in_doubt) = (end, false);
                 continue;
             }
-            reply => reply?,
+            Err(error) => {
+                session.in_doubt |= error.may_have_taken_effect();
+                return Err(error);
+            }
+            Ok(reply) => reply,
         };
+        session.in_doubt = false;
         if reply.status.as_u16() == 201 {
             session.next = total;
             return Ok(attachment_id(&reply));

@@ -331,6 +331,8 @@ impl GraphError {
             Self::Network { .. } | Self::Unavailable { .. } | Self::Unreadable { .. } | Self::UnexpectedSuccess(_) => {
                 OutcomeClass::Network
             }
+            // sendMail has no item that could be missing: it is the mailbox, a new one for up to a quarter of an hour.
+            Self::NotFound(answer) if answer.call.path == crate::send_mail::SEND.path => OutcomeClass::Mailbox,
             Self::NotFound(answer) | Self::Conflict(answer) | Self::Unknown(answer) if answer.call.is_mail() => {
                 if answer.status >= 500 {
                     OutcomeClass::Network

@@ -42,13 +42,16 @@ pub async fn send_json(graph: &Graph, mailbox: &EmailAddress, draft: Draft) -> O
     }
 }
 
-/// Makes a draft, attaches what belongs to it, sends it. A draft that is not sent is deleted.
+/// Makes a draft, attaches what belongs to it, sends it. A draft that is not sent is deleted. When the answer to its
+/// sending is lost, one look at it by its immutable id may show that it has gone.
 pub async fn send_draft(graph: &Graph, mailbox: &EmailAddress, draft: &Draft) -> Outcome {
     let made = match messages::create_draft(graph, mailbox, &draft.message).await {
         Ok(made) => made,
         Err(error) => {
             if error.may_have_taken_effect() {
-                delete_by_message_id(graph, mailbox, draft).await;
+                if let Some(id) = &draft.message.internet_message_id {
+                    discard_drafts(graph, mailbox, id).await;
+                }
             }
             // Whatever became of the draft, it was not sent.
             return Outcome::Refused(error.into());
@@ -62,11 +65,32 @@ pub async fn send_draft(graph: &Graph, mailbox: &EmailAddress, draft: &Draft) ->
     }
     match messages::send_draft(graph, mailbox, &made.id).await {
         Ok(receipt) => accepted(Route::GraphDraftUpload, receipt),
-        Err(error) => {
-            if !error.may_have_taken_effect() {
-                delete(graph, mailbox, &made.id).await;
+        Err(error) if error.may_have_taken_effect() => {
+            // Still a draft proves nothing: transport may be about to take it, so it is left alone.
+            match messages::get(graph, mailbox, &made.id).await {
+                Ok(found) if !found.is_draft => {
+                    tracing::info!(%mailbox, %error, "the answer was lost, but the draft has been sent");
+                    let request_id = error.request_id().map(str::to_owned);
+                    let proof = Proof::Graph { request_id, client_request_id: error.client_request_id() };
+                    let (route, recipients) = (Route::GraphDraftUpload, Vec::new());
+                    Outcome::Accepted(Accepted { route, proof, recipients, retry_after: None })
+                }
+                _ => failed(error),
             }
+        }
+        Err(error) => {
+            delete(graph, mailbox, &made.id).await;
             failed(error)
+        }
+    }
+}
+
+/// Deletes drafts of ours with this Message-ID: what is left of a sending whose outcome was unknown, once it is certain
+/// that it did not go.
+pub async fn discard_drafts(graph: &Graph, mailbox: &EmailAddress, message_id: &str) {
+    if let Ok(found) = messages::find_by_internet_message_id(graph, mailbox, Some(&Folder::Drafts), message_id).await {
+        for left in found.iter().filter(|one| one.is_draft) {
+            delete(graph, mailbox, &left.id).await;
         }
     }
 }
@@ -79,6 +103,7 @@ async fn attach(graph: &Graph, mailbox: &EmailAddress, draft: &str, file: &FileA
         return attachments::add_small(graph, mailbox, draft, file).await.map(drop);
     }
     let mut session = attachments::create_upload_session(graph, mailbox, draft, file).await?;
+    let mut broke_off: Option<GraphError> = None;
     for attempt in 1.. {
         let before = session.next;
         match attachments::upload(graph, mailbox, &mut session, &file.content).await {
@@ -86,10 +111,13 @@ async fn attach(graph: &Graph, mailbox: &EmailAddress, draft: &str, file: &FileA
             Err(error) if may_go_on(&error) && (attempt < UPLOAD_ATTEMPTS || session.next > before) => {
                 tracing::debug!(file = %file.name, at = session.next, %error, "the upload broke off; going on");
                 tokio::time::sleep(error.retry_after().unwrap_or_default()).await;
+                broke_off = Some(error);
             }
             Err(error) => {
                 let _ = attachments::cancel_upload(graph, mailbox, session).await;
-                return Err(error);
+                // A session that cannot go on where it broke off says nothing about the message: the next attempt makes
+                // another draft. What counts is why it broke off.
+                return Err(broke_off.filter(|_| !error.is_transient()).unwrap_or(error));
             }
         }
     }
@@ -121,14 +149,5 @@ fn failed(error: GraphError) -> Outcome {
 async fn delete(graph: &Graph, mailbox: &EmailAddress, draft: &str) {
     if let Err(error) = messages::delete(graph, mailbox, draft).await {
         tracing::warn!(%mailbox, %error, "a draft that was not sent is left in Drafts");
-    }
-}
-
-async fn delete_by_message_id(graph: &Graph, mailbox: &EmailAddress, draft: &Draft) {
-    let Some(id) = &draft.message.internet_message_id else { return };
-    if let Ok(found) = messages::find_by_internet_message_id(graph, mailbox, Some(&Folder::Drafts), id).await {
-        for left in found.iter().filter(|one| one.is_draft) {
-            delete(graph, mailbox, &left.id).await;
-        }
     }
 }

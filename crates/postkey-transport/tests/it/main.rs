@@ -1,6 +1,8 @@
 //! Messages over real sockets on loopback, and a corpus of awkward ones.
 
 mod corpus;
+mod emulated;
+mod faults;
 mod graph;
 mod kept;
 mod smtp;
