@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use postkey_base::Who;
-use postkey_emulator::{Emulator, EmulatorSettings, environment};
+use postkey_emulator::{Emulator, EmulatorSettings, Keep, Limits, environment};
 
 use crate::{
     failure::Failure,
@@ -27,6 +27,15 @@ pub(crate) struct Emulate {
     /// How long the token endpoint does not know a new credential
     #[arg(long, value_name = "MS", default_value_t = 0)]
     acceptance_lag_ms: u64,
+    /// How much may be asked and sent before it is throttled
+    #[arg(long, value_enum, default_value_t = LimitsWord::Documented)]
+    limits: LimitsWord,
+    /// How late Graph answers each request that concerns mail
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    graph_latency_ms: u64,
+    /// What is kept of mail that has been delivered; it is counted all the same
+    #[arg(long, value_enum, default_value_t = KeepWord::All)]
+    keep: KeepWord,
     /// Listen on this address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     listen: IpAddr,
@@ -36,6 +45,24 @@ pub(crate) struct Emulate {
     /// Where chance starts, so that a run can be repeated
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LimitsWord {
+    /// As Microsoft documents them
+    Documented,
+    /// None, for measuring
+    Lifted,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum KeepWord {
+    /// Every copy, whole
+    All,
+    /// In Sent Items what each message is called, nothing else
+    Ids,
+    /// Nothing
+    None,
 }
 
 impl Emulate {
@@ -49,6 +76,16 @@ impl Emulate {
             as_microsoft: self.as_microsoft,
             replication_lag: Duration::from_millis(self.replication_lag_ms),
             acceptance_lag: Duration::from_millis(self.acceptance_lag_ms),
+            limits: match self.limits {
+                LimitsWord::Documented => Limits::default(),
+                LimitsWord::Lifted => Limits::lifted(),
+            },
+            graph_latency: Duration::from_millis(self.graph_latency_ms),
+            keep: match self.keep {
+                KeepWord::All => Keep::All,
+                KeepWord::Ids => Keep::Ids,
+                KeepWord::None => Keep::None,
+            },
             seed: self.seed,
             ..EmulatorSettings::default()
         };
