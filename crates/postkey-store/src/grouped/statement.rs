@@ -65,7 +65,7 @@ mod tests {
                 left -= next_size(left);
                 statements += 1;
             }
-            assert!(statements <= 2 + rows / 24, "{rows}: {statements}");
+            assert!(statements <= 4, "{rows}: {statements}");
         }
     }
 

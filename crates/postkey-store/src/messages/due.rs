@@ -130,7 +130,7 @@ impl Transaction {
                  WHERE state IN ('queued', 'deferred') AND sender_id = $1 AND submitter_id = $2 AND priority = $3
                        AND due_at <= $4
                  LIMIT $5
-             ) AS some",
+             ) AS counted",
         )
         .bind(waiting.sender.to_string())
         .bind(submitter_key(waiting.submitter))

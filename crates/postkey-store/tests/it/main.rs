@@ -7,6 +7,7 @@ mod aggregates;
 mod journal;
 mod key_rotation;
 mod place;
+mod queue;
 mod refusals;
 mod secrecy;
 mod transactions;
