@@ -183,12 +183,50 @@ async fn by_http(plan: Plan, ledger: Arc<Ledger>, over: Arc<AtomicBool>) {
 fn next<'a>(plan: &'a Plan, ledger: &Ledger) -> (&'a str, Vec<u8>) {
     let number = ledger.number.fetch_add(1, Ordering::SeqCst);
     let sender = &plan.senders[usize::try_from(number).expect("it fits") % plan.senders.len()];
-    let text = "0123456789abcdef".repeat(4);
-    let body = std::iter::repeat_n(text.as_str(), 10).collect::<Vec<_>>().join("\r\n");
-    let message = format!(
-        "From: {sender}\r\nTo: {}\r\nSubject: {number}\r\nMessage-ID: <{number}@load.example>\r\n\
-         Date: Tue, 03 Nov 2026 09:30:00 +0100\r\n\r\n{body}\r\n",
-        plan.recipient
-    );
-    (sender, message.into_bytes())
+    (sender, text(number, sender, &plan.recipient).into_bytes())
+}
+
+fn text(number: u64, sender: &str, recipient: &str) -> String {
+    let line = "0123456789abcdef".repeat(4);
+    let body = std::iter::repeat_n(line.as_str(), 10).collect::<Vec<_>>().join("\r\n");
+    format!(
+        "From: {sender}\r\nTo: {recipient}\r\nSubject: {number}\r\nMessage-ID: <{number}@load.example>\r\n\
+         Date: Tue, 03 Nov 2026 09:30:00 +0100\r\n\r\n{body}\r\n"
+    )
+}
+
+/// Hands in so many messages, from each sender in turn, as fast as they are taken. Returns their ids.
+pub(crate) async fn hand_in_all(
+    port: u16,
+    login: &Login,
+    senders: &[String],
+    recipient: &str,
+    count: usize,
+) -> Vec<String> {
+    let number = Arc::new(AtomicU64::new(0));
+    let mut clients = JoinSet::new();
+    for _ in 0..8.min(count) {
+        let (login, senders, recipient) = (login.clone(), senders.to_owned(), recipient.to_owned());
+        let number = number.clone();
+        clients.spawn(async move {
+            let mut client = SmtpClient::signed_in(port, &login).await.unwrap_or_else(|why| panic!("sign in: {why}"));
+            let mut ids = Vec::new();
+            loop {
+                let number = usize::try_from(number.fetch_add(1, Ordering::SeqCst)).expect("it fits");
+                if number >= count {
+                    return ids;
+                }
+                let sender = &senders[number % senders.len()];
+                let message = text(number as u64, sender, &recipient);
+                let reply = client.send(sender, &[&recipient], message.as_bytes()).await;
+                let reply = reply.unwrap_or_else(|why| panic!("message {number}: {why}"));
+                ids.push(id_in(&reply).unwrap_or_else(|| panic!("no id in {reply}")));
+            }
+        });
+    }
+    let mut ids = Vec::with_capacity(count);
+    while let Some(some) = clients.join_next().await {
+        ids.extend(some.expect("no client fails"));
+    }
+    ids
 }

@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
+use crate::disk::SmallDisk;
 use crate::story::{HOSTS, Story};
 
 const HELLO: [&str; 7] = ["send", "--to", "alice@contoso.example", "--subject", "Hello", "--body", "Hello."];
@@ -116,7 +116,7 @@ fn a_damaged_or_foreign_database_and_a_newer_schema_are_named_and_left_as_they_a
 #[test]
 fn a_full_disk_is_named_and_what_was_stored_before_stays() {
     let mut story = Story::begin();
-    let Some(disk) = SmallDisk::over(&story.path("data")) else {
+    let Some(disk) = SmallDisk::over(&story.path("data"), "2m") else {
         eprintln!("NOT TESTED: no disk of its own can be had here (unshare, mount); the quota test stands in for it");
         return;
     };
@@ -163,67 +163,17 @@ trait Disk {
     fn enter(&self, call: Command) -> Command;
 }
 
-/// A small disk over a folder, in a mount namespace of its own: whatever happens to this test, it vanishes with its keeper.
-struct SmallDisk {
-    keeper: Child,
-    folder: PathBuf,
-}
-
-impl SmallDisk {
-    fn over(folder: &Path) -> Option<SmallDisk> {
-        fs::create_dir_all(folder).expect("the folder can be made");
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--map-root-user", "--mount", "sh", "-ec"]);
-        unshare.arg("mount -t tmpfs -o size=2m,mode=700 none \"$0\"; echo ready; read -r end || true").arg(folder);
-        let keeper = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
-        let mut disk = SmallDisk { keeper, folder: folder.to_owned() };
-        let mut said = String::new();
-        let output = disk.keeper.stdout.take().expect("it is a pipe");
-        let ready = BufReader::new(output).read_line(&mut said).is_ok() && said == "ready\n";
-        // A namespace that cannot be entered again is of no use.
-        (ready && disk.inside(Command::new("true")).status().is_ok_and(|status| status.success())).then_some(disk)
-    }
-
-    fn inside(&self, call: Command) -> Command {
-        let mut nsenter = Command::new("nsenter");
-        nsenter.args(["--target", &self.keeper.id().to_string(), "--user", "--mount", "--preserve-credentials"]);
-        nsenter.arg(call.get_program()).args(call.get_args());
-        for (name, value) in call.get_envs() {
-            match value {
-                Some(value) => nsenter.env(name, value),
-                None => nsenter.env_remove(name),
-            };
-        }
-        nsenter
-    }
-
-    fn shell(&self, script: &str) {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]).arg(self.folder.join("filler"));
-        let done = self.inside(shell).output().expect("a shell starts");
-        assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
-    }
-}
-
 impl Disk for SmallDisk {
     fn fill(&self) {
-        self.shell("dd if=/dev/zero of=\"$0\" bs=4096 2>&1 || true");
+        SmallDisk::fill(self);
     }
 
     fn free(&self) {
-        self.shell("rm \"$0\"");
+        SmallDisk::free(self);
     }
 
     fn enter(&self, call: Command) -> Command {
         self.inside(call)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Only this process: it is our child and not yet waited for, so its number is still its own.
-        let _ = self.keeper.kill();
-        let _ = self.keeper.wait();
     }
 }
 

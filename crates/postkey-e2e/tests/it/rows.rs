@@ -18,7 +18,7 @@ impl Rows {
     async fn open(installation: &Installation<'_>, mode: &str) -> Rows {
         sqlx::any::install_default_drivers();
         let address = installation.store().map_or_else(
-            || format!("sqlite://{}?mode={mode}", installation.home().join("data/postkey.db").display()),
+            || format!("sqlite://{}?mode={mode}", installation.data().join("postkey.db").display()),
             str::to_owned,
         );
         let pool = sqlx::any::AnyPoolOptions::new().max_connections(2).connect(&address).await;

@@ -13,6 +13,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
+use crate::disk::SmallDisk;
 use crate::harness::{postkey, said};
 use crate::setups::{PATIENCE, Tenant, ended};
 
@@ -23,6 +24,7 @@ pub(crate) struct Installation<'a> {
     hosts: Vec<String>,
     variables: Vec<(String, String)>,
     pub(crate) ports: Ports,
+    disk: Option<&'a SmallDisk>,
 }
 
 /// Where it listens, on loopback.
@@ -33,9 +35,18 @@ pub(crate) struct Ports {
     pub(crate) smtps: u16,
 }
 
-/// Settings for a far side whose own limits are lifted: only so many requests at once. What has no answer is looked for at
-/// once.
-pub(crate) const UNPACED: &str = "[queue]\nrates = false\nunknown_settle_s = 2\n";
+/// Settings for a far side whose own limits are lifted: only so many requests at once. What has no answer is looked for no
+/// longer than the emulator takes to deliver.
+pub(crate) const UNPACED: &str = "\
+[limits]
+messages_per_minute = 0
+requests_per_10_minutes = 0
+upload_bytes_per_5_minutes = 0
+smtp_messages_per_minute = 0
+recipients_per_day = 0
+[queue]
+unknown_settle_s = 1
+";
 
 /// What a submitter needs to hand in mail.
 #[derive(Debug, Clone)]
@@ -61,7 +72,7 @@ impl<'a> Installation<'a> {
             ("POSTKEY_SMTPS_LISTEN", format!("127.0.0.1:{}", ports.smtps)),
         ];
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { tenant, home, hosts: tenant.hosts(), variables, ports }
+        Self { tenant, home, hosts: tenant.hosts(), variables, ports, disk: None }
     }
 
     /// Another environment variable for every command.
@@ -82,6 +93,18 @@ impl<'a> Installation<'a> {
         self
     }
 
+    /// Its data lie on this disk.
+    pub(crate) fn on_disk(mut self, disk: &'a SmallDisk) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
+    /// Where this process finds its data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        let data = self.home.join("data");
+        self.disk.map_or_else(|| data.clone(), |disk| disk.seen_from_here(&data))
+    }
+
     /// The database that `POSTKEY_STORE` names, if it does.
     pub(crate) fn store(&self) -> Option<&str> {
         self.variables.iter().find(|(name, _)| name == "POSTKEY_STORE").map(|(_, address)| address.as_str())
@@ -93,9 +116,13 @@ impl<'a> Installation<'a> {
 
     /// Any command of this installation.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::from(postkey(&["--dir"]));
-        command.arg(&self.home).args(arguments).envs(self.variables.iter().cloned()).kill_on_drop(true);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut call = postkey(&["--dir"]);
+        call.arg(&self.home).args(arguments).envs(self.variables.iter().cloned());
+        let mut command = Command::from(match self.disk {
+            Some(disk) => disk.inside(call),
+            None => call,
+        });
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
 
@@ -142,7 +169,7 @@ impl<'a> Installation<'a> {
 
     /// The CA that clients of its SMTP ports trust.
     pub(crate) fn ca(&self) -> PathBuf {
-        self.home.join("data/smtp-tls/ca.pem")
+        self.data().join("tls/ca.pem")
     }
 
     /// Starts the service and returns once everything listens.

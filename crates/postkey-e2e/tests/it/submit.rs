@@ -41,7 +41,11 @@ pub(crate) struct SmtpClient {
 impl SmtpClient {
     /// Connects and says EHLO.
     pub(crate) async fn connect(port: u16) -> Result<SmtpClient, NotTaken> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(cut)?;
+        Self::over(TcpStream::connect(("127.0.0.1", port)).await.map_err(cut)?).await
+    }
+
+    /// The same over a connection that is there.
+    pub(crate) async fn over(stream: TcpStream) -> Result<SmtpClient, NotTaken> {
         stream.set_nodelay(true).map_err(cut)?;
         let mut client = SmtpClient { stream: BufReader::new(stream) };
         client.reply("220").await?;
