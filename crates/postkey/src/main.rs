@@ -5,6 +5,7 @@ mod failure;
 mod hardening;
 mod output;
 mod progress;
+mod serve;
 mod settings;
 mod signals;
 mod wiring;
@@ -16,7 +17,7 @@ use tracing::Level;
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, serve::LogFormat},
     failure::Failure,
     settings::Settings,
 };
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     // Before any secret is in memory.
     hardening::forbid_core_dumps();
     let cli = Cli::parse();
-    start_log(cli.common.verbose);
+    start_log(&cli);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -47,22 +48,33 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error; nothing is logged unless asked for, since what people need is printed.
-fn start_log(verbose: u8) {
+/// Logs go to standard error. A command logs nothing unless asked, since what people need is printed; a server tells of each
+/// message.
+fn start_log(cli: &Cli) {
+    let (serves, in_json) = match &cli.command {
+        Command::Serve(serve) => (true, serve.log_format == LogFormat::Json),
+        _ => (false, false),
+    };
+    let verbose = cli.common.verbose;
     let asked = std::env::var("POSTKEY_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = match (asked, verbose) {
         (Some(filter), _) => filter,
+        (None, 0) if serves => "info".into(),
         (None, 0) => "error".into(),
         (None, 1) => "info".into(),
         // Other crates' own traces may show bodies of requests: never secrets of ours in a log.
-        (None, _) => "info,postkey=trace,postkey_setup=trace,postkey_identity=trace,postkey_graph=trace,postkey_transport=trace,postkey_store=trace".into(),
+        (None, _) => "info,postkey=trace,postkey_setup=trace,postkey_identity=trace,postkey_graph=trace,postkey_transport=trace,postkey_store=trace,postkey_queue=trace,postkey_submission=trace,postkey_api=trace".into(),
     };
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
         output::note(format_args!("POSTKEY_LOG is not understood ({error}); logging at info instead"));
         EnvFilter::new("info")
     });
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(output::someone_watches());
     let harmless = filter_fn(|line| may_be_logged(line.target(), *line.level()));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(output::someone_watches());
+    let lines = match in_json {
+        true => lines.json().flatten_event(true).boxed(),
+        false => lines.boxed(),
+    };
     tracing_subscriber::registry().with(lines.with_filter(filter).with_filter(harmless)).init();
 }
 
@@ -101,6 +113,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match command {
         Command::Setup(command) => command.run(&settings, json).await?,
         Command::Sender(command) => command.run(&settings, json).await?,
+        Command::Serve(command) => command.run(settings, json).await?,
+        Command::Submitter(command) => command.run(&settings, json).await?,
+        Command::ApiKey(command) => command.run(&settings, json).await?,
+        Command::Message(command) => command.run(&settings, json).await?,
+        Command::Webhook(command) => command.run(&settings, json).await?,
         Command::Doctor(command) => return command.run(&settings, json).await,
         Command::Send(command) => command.run(&settings, json).await?,
         Command::Token(command) => command.run(&settings, json).await?,

@@ -62,6 +62,14 @@ pub(crate) fn details(found: &Diagnosis, indent: &str) {
     note(format_args!("{indent}{}", styled(FAINT, format_args!("[{}]{ids}", found.code))));
 }
 
+/// Names and values below each other, indented.
+pub(crate) fn fields(rows: &[(&str, String)]) {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    for (name, value) in rows {
+        line(format_args!("  {}  {value}", styled(FAINT, format_args!("{name:<width$}"))));
+    }
+}
+
 /// Rows under headings, columns as wide as they need.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();

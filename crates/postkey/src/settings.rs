@@ -9,6 +9,15 @@ use std::{
 use postkey_base::{Diagnose, Who};
 use serde::Deserialize;
 
+pub(crate) mod listeners;
+pub(crate) mod queue;
+
+use self::{
+    listeners::{Http, Listeners, Serve, SmtpListener, SmtpTls},
+    queue::{LimitsSection, QueueSection, Queueing, WebhooksSection},
+};
+use crate::failure::Failure;
+
 /// What the settings file may say. Paths are relative to the file's folder.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +34,26 @@ pub(crate) struct SettingsFile {
     ca_file: Option<PathBuf>,
     /// Public client that an administrator signs in with. Default: Microsoft Graph Command Line Tools.
     bootstrap_client_id: Option<String>,
+    /// `[serve]`: the program as a service.
+    #[serde(default)]
+    serve: Serve,
+    /// `[http]`: REST and health.
+    #[serde(default)]
+    http: Http,
+    /// `[[smtp]]`: SMTP ports. Default: 127.0.0.1:2525 with STARTTLS and 127.0.0.1:2465 with implicit TLS.
+    smtp: Option<Vec<SmtpListener>>,
+    /// `[smtp_tls]`: what they present.
+    #[serde(default)]
+    smtp_tls: SmtpTls,
+    /// `[limits]`: what each mailbox may do.
+    #[serde(default)]
+    limits: LimitsSection,
+    /// `[queue]`: how long things are tried and kept.
+    #[serde(default)]
+    queue: QueueSection,
+    /// `[webhooks]`: where they may be.
+    #[serde(default)]
+    webhooks: WebhooksSection,
 }
 
 /// The settings in force.
@@ -42,6 +71,12 @@ pub(crate) struct Settings {
     pub(crate) ca_file: Option<PathBuf>,
     /// Public client for an administrator's sign-in.
     pub(crate) bootstrap_client_id: Option<String>,
+    /// Where `postkey serve` listens.
+    pub(crate) listeners: Listeners,
+    /// How its queue keeps, paces and tells.
+    pub(crate) queueing: Queueing,
+    /// The file they were read from, whether it is there or not.
+    pub(crate) file: PathBuf,
     /// The home folder when one was given: commands in hints then carry `--dir`.
     pub(crate) home: Option<PathBuf>,
 }
@@ -58,10 +93,23 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("POSTKEY_CA_FILE", "PEM file of a CA to trust as well"),
     ("POSTKEY_BOOTSTRAP_CLIENT_ID", "public client that an administrator signs in with"),
     ("POSTKEY_ADMIN_CLIENT_SECRET", "secret for `setup --sign-in app`"),
+    ("POSTKEY_HTTP_LISTEN", "address and port of REST and health, or off"),
+    ("POSTKEY_HTTP_TLS_CERTIFICATE", "PEM file: that port speaks https"),
+    ("POSTKEY_HTTP_TLS_KEY", "PEM file of its private key (default: the certificate's file)"),
+    ("POSTKEY_SMTP_LISTEN", "address and port of the SMTP listener `smtp` (STARTTLS), or off"),
+    ("POSTKEY_SMTPS_LISTEN", "address and port of the SMTP listener `smtps` (implicit TLS), or off"),
+    (
+        "POSTKEY_SMTP_TLS_CERTIFICATE",
+        "PEM file that SMTP listeners present (default: one made here, with a CA of its own)",
+    ),
+    ("POSTKEY_SMTP_TLS_KEY", "PEM file of its private key (default: the certificate's file)"),
+    ("POSTKEY_NODE", "name of this node among those that share a store"),
+    ("POSTKEY_STOP_WITHIN_S", "seconds that work in hand is given after SIGTERM"),
     ("POSTKEY_LOG", "what to log to standard error: error, warn, info, debug, trace or a tracing filter"),
     ("STATE_DIRECTORY", "set by systemd: default folder of the database"),
     ("CONFIGURATION_DIRECTORY", "set by systemd: default folder of the master key"),
     ("CREDENTIALS_DIRECTORY", "set by systemd: holds the credential `postkey-master-key`, if given"),
+    ("NOTIFY_SOCKET", "set by systemd: where `serve` says that it is ready, reloading or stopping"),
     ("NO_COLOR", "any value: no colour"),
 ];
 
@@ -109,10 +157,7 @@ impl Diagnose for SettingsError {
         match self {
             Self::Unreadable { path, .. } => format!("Create {} or name another file with --settings.", path.display()),
             Self::Malformed { path, .. } => {
-                format!(
-                    "Mend {}: it may hold data, store, master_key_file, proxy, ca_file and bootstrap_client_id.",
-                    path.display()
-                )
+                format!("Mend {}: docs/settings.md lists what it may hold.", path.display())
             }
         }
     }
@@ -127,7 +172,7 @@ impl Settings {
     ///
     /// # Errors
     /// A file that was named but is not there, or one with a mistake in it.
-    pub(crate) fn load(home: Option<&Path>, file: Option<&Path>) -> Result<Self, SettingsError> {
+    pub(crate) fn load(home: Option<&Path>, file: Option<&Path>) -> Result<Self, Failure> {
         let named = file.map(Path::to_path_buf);
         let path = named.clone().unwrap_or_else(|| home.unwrap_or(Path::new(".")).join("postkey.toml"));
         let read = match std::fs::read_to_string(&path) {
@@ -135,10 +180,16 @@ impl Settings {
             Err(missing) if missing.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
                 SettingsFile::default()
             }
-            Err(cause) => return Err(SettingsError::Unreadable { path, cause }),
+            Err(cause) => return Err(SettingsError::Unreadable { path, cause }.into()),
         };
-        let beside = path.parent().unwrap_or(Path::new(".")).to_path_buf();
-        let from_file = |given: Option<PathBuf>| given.map(|given| beside.join(given));
+        let folder = path.parent().unwrap_or(Path::new(".")).to_path_buf();
+        let from_file = |given: Option<PathBuf>| given.map(|given| folder.join(given));
+        let listeners = Listeners {
+            serve: read.serve,
+            http: read.http,
+            smtp: read.smtp.unwrap_or_else(listeners::default_smtp),
+            smtp_tls: read.smtp_tls,
+        };
 
         let data = variable_path("POSTKEY_DATA")
             .or_else(|| from_file(read.data))
@@ -156,6 +207,9 @@ impl Settings {
             proxy: variable("POSTKEY_PROXY").or(read.proxy),
             ca_file: variable_path("POSTKEY_CA_FILE").or_else(|| from_file(read.ca_file)),
             bootstrap_client_id: variable("POSTKEY_BOOTSTRAP_CLIENT_ID").or(read.bootstrap_client_id),
+            listeners: listeners.settle(&folder)?,
+            queueing: Queueing { limits: read.limits, queue: read.queue, webhooks: read.webhooks },
+            file: path,
             home: home.map(Path::to_path_buf),
         })
     }
@@ -181,6 +235,21 @@ pub(crate) fn shell_word(text: &str) -> String {
 
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A variable that is more than text.
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str) -> Result<Option<T>, Failure> {
+    let Some(text) = variable(name) else { return Ok(None) };
+    let wrong =
+        |error: T::Err| Failure::usage(format!("{name} is not usable: {error}"), format!("Mend or unset {name}."));
+    text.trim().parse().map(Some).map_err(wrong)
+}
+
+/// A path of the settings file, which is relative to the file's folder.
+fn beside(folder: &Path, path: &mut Option<PathBuf>) {
+    if let Some(given) = path {
+        *given = folder.join(&*given);
+    }
 }
 
 fn variable_path(name: &str) -> Option<PathBuf> {

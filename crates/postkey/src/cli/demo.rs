@@ -1,4 +1,6 @@
-//! `postkey demo`: the main job from nothing to a delivered message, on the emulator, with nothing to configure.
+//! `postkey demo`: the main job from nothing to delivered messages, on the emulator, with nothing to configure.
+
+mod submission;
 
 use std::{
     path::{Path, PathBuf},
@@ -19,6 +21,7 @@ use postkey_store::Store;
 use postkey_transport::{AttachedFile, Composition, Envelope, Message, Stamp, compose};
 use uuid::Uuid;
 
+use self::submission::Application;
 use super::{administrator::client_id, emulator as emulators, send};
 use crate::{
     failure::Failure,
@@ -42,7 +45,23 @@ pub(crate) struct Demo {
 /// The sender that the demo makes.
 const SENDER: &str = "noreply";
 /// The settings file: what lies where, for the commands of the second terminal.
-const SETTINGS: &str = "# Made by `postkey demo`.\ndata = \"data\"\nmaster_key_file = \"keys/master.key\"\n";
+const SETTINGS: &str = r#"# Made by `postkey demo`.
+data = "data"
+master_key_file = "keys/master.key"
+
+# Port 0 takes a free one at each start.
+[http]
+listen = "127.0.0.1:0"
+
+[[smtp]]
+name = "smtp"
+listen = "127.0.0.1:0"
+
+[[smtp]]
+name = "smtps"
+listen = "127.0.0.1:0"
+mode = "implicit"
+"#;
 
 impl Demo {
     pub(crate) async fn run(self, dir: Option<PathBuf>) -> Result<(), Failure> {
@@ -53,7 +72,7 @@ impl Demo {
             std::fs::write(&settings_file, SETTINGS)
                 .map_err(|cause| Failure::file(&settings_file, "written to", cause))?;
         }
-        let settings = Settings::load(Some(&folder), None)?;
+        let mut settings = Settings::load(Some(&folder), None)?;
 
         output::line(format_args!(
             "{}\n{}\n",
@@ -73,20 +92,24 @@ impl Demo {
         conclude_setup(&administrator);
         let sent = first_mail(&emulator, &outside).await?;
         show_arrival(&emulator, &sent);
+        let application = submission::open(&mut settings, &outside).await?;
+        submission::hand_in(&application, &emulator, &outside).await?;
 
         if let Some(path) = &self.env {
-            let variables = variables(&emulator, &folder);
+            let mut variables = variables(&emulator, &folder);
+            variables.extend(submission::variables(&application));
             environment::write(path, &variables).map_err(|cause| Failure::file(path, "written to", cause))?;
         }
         output::line(format_args!(
-            "\n{} From nothing to a delivered message in {:.1} s.",
+            "\n{} From nothing to delivered messages in {:.1} s.",
             styled(GOOD, "Done."),
             began.elapsed().as_secs_f32()
         ));
         if !self.once {
-            what_next(&settings, &emulator, self.env.as_deref());
+            what_next(&settings, &emulator, &application, self.env.as_deref());
             signals::stop_asked().await;
         }
+        application.server.shutdown(&settings).await;
         outside.store.close().await;
         emulator.shutdown().await;
         Ok(())
@@ -229,7 +252,7 @@ async fn first_mail(emulator: &Emulator, outside: &Outside) -> Result<String, Fa
     let mime = compose(&composition, stamp.id, stamp.at).map_err(|error| failed(error.into()))?;
     let message = Message::parse(mime)?;
     let envelope = Envelope::of(&message, connection.mailbox.clone())?;
-    let transport = send::transport(outside, &connection, &message, &envelope, None).await?;
+    let transport = send::transport(&connection, &message, &envelope, None).await?;
     output::line(format_args!("\n{}", styled(STRONG, "postkey send")));
     let report = send::deliver(&transport, &message, &envelope, &stamp, Duration::from_secs(30)).await;
     send::print_report(&message, &report);
@@ -290,7 +313,7 @@ fn variables(emulator: &Emulator, folder: &Path) -> Vec<(String, String)> {
     variables
 }
 
-fn what_next(settings: &Settings, emulator: &Emulator, env: Option<&Path>) {
+fn what_next(settings: &Settings, emulator: &Emulator, application: &Application, env: Option<&Path>) {
     // `cargo run` leaves the program where no shell finds it by name.
     let program = std::env::args().next().filter(|program| program.contains('/'));
     let command = match program {
@@ -301,12 +324,17 @@ fn what_next(settings: &Settings, emulator: &Emulator, env: Option<&Path>) {
     output::line(format_args!("\n{}", styled(STRONG, "Try next, in a second terminal")));
     let tries = [
         (format!("{command} send --to {} --subject Hello --body 'It works'", sample.user_name), "send a message"),
+        (format!("{command} message list"), "see what was handed in, and where it stands"),
         (format!("{command} doctor"), "check every link of the chain"),
         (format!("{command} send --to bob+429@{} --subject Later", emulator.domain()), "meet throttling"),
         (format!("{command} credential list"), "see when the certificate ends"),
         (format!("{command} sender limit {SENDER} --denied {}", sample.user_name), "limit the app to its mailbox"),
         (format!("curl -s {}/mailboxes/{}/messages", emulator.management(), sample.user_name), "look into a mailbox"),
     ];
+    for (line, what) in submission::tries(application, emulator) {
+        output::line(format_args!("  {}\n  {line}", styled(FAINT, format_args!("# {what}"))));
+    }
+    output::line("");
     let width = tries.iter().map(|(line, _)| line.chars().count()).max().unwrap_or_default();
     for (line, what) in &tries {
         output::line(format_args!("  {line:<width$}  {}", styled(FAINT, format_args!("# {what}"))));

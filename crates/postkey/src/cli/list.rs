@@ -2,8 +2,10 @@
 
 use clap::Subcommand;
 use jiff::{Timestamp, tz::TimeZone};
-use postkey_store::{CredentialState, Material};
+use postkey_base::Who;
+use postkey_store::{CredentialState, HoldScope, Material, Tenant as SavedTenant};
 
+use super::pause::{self, PauseArgs};
 use crate::{failure::Failure, output, settings::Settings, wiring};
 
 /// Tenants postkey knows.
@@ -11,6 +13,18 @@ use crate::{failure::Failure, output, settings::Settings, wiring};
 pub(crate) enum Tenant {
     /// All of them
     List,
+    /// Hold all mail that goes out through it
+    Pause {
+        /// Its Directory (tenant) ID, or its domain
+        tenant: String,
+        #[command(flatten)]
+        how: PauseArgs,
+    },
+    /// Let it go
+    Resume {
+        /// Its Directory (tenant) ID, or its domain
+        tenant: String,
+    },
 }
 
 /// App registrations postkey knows.
@@ -33,8 +47,19 @@ pub(crate) enum Credential {
 
 impl Tenant {
     pub(crate) async fn run(self, settings: &Settings, json: bool) -> Result<(), Failure> {
-        let Self::List = self;
-        let tenants = wiring::open(settings).await?.store.tenants().await?;
+        let outside = wiring::open(settings).await?;
+        let tenants = outside.store.tenants().await?;
+        match self {
+            Self::List => {}
+            Self::Pause { tenant, how } => {
+                let (scope, what) = held(&tenants, &tenant)?;
+                return pause::pause(&outside, scope, &what, how, json).await;
+            }
+            Self::Resume { tenant } => {
+                let (scope, what) = held(&tenants, &tenant)?;
+                return pause::resume(&outside, scope, &what, json).await;
+            }
+        }
         if json {
             output::json(&tenants);
             return Ok(());
@@ -54,6 +79,19 @@ impl Tenant {
         output::table(&["TENANT ID", "NAME", "DOMAIN", "CLOUD"], &rows);
         Ok(())
     }
+}
+
+/// The tenant that a word names.
+fn held(tenants: &[SavedTenant], named: &str) -> Result<(HoldScope, String), Failure> {
+    let is = |tenant: &&SavedTenant| {
+        tenant.id.to_string().eq_ignore_ascii_case(named.trim())
+            || tenant.domain.as_ref().is_some_and(|domain| domain.eq_ignore_ascii_case(named.trim()))
+    };
+    let found = tenants.iter().find(is).ok_or_else(|| {
+        Failure::new("tenant.unknown", format!("there is no tenant {named:?}"), "See `postkey tenant list`.", Who::You)
+    })?;
+    let name = found.domain.clone().unwrap_or_else(|| found.id.to_string());
+    Ok((HoldScope::Tenant(found.id), format!("mail through tenant {name}")))
 }
 
 impl App {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod administrator;
+pub(crate) mod api_key;
 mod by_hand;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -14,10 +15,17 @@ pub(crate) mod hand_over;
 pub(crate) mod key;
 mod limit;
 pub(crate) mod list;
+pub(crate) mod message;
+mod pause;
 pub(crate) mod send;
 pub(crate) mod sender;
+mod sender_work;
+pub(crate) mod serve;
 pub(crate) mod setup;
+pub(crate) mod submitter;
 pub(crate) mod token;
+pub(crate) mod values;
+pub(crate) mod webhook;
 
 /// Set up an organisation's mail through Microsoft 365, send it, and never let a key expire.
 #[derive(Debug, Parser)]
@@ -56,6 +64,20 @@ pub(crate) enum Command {
     /// Senders: tenant, app, mailbox and route under one name
     #[command(subcommand)]
     Sender(sender::Sender),
+    /// Take mail by SMTP and HTTP and deliver it, until told to stop
+    Serve(serve::Serve),
+    /// Programs and devices that may hand in mail
+    #[command(subcommand)]
+    Submitter(submitter::Submitter),
+    /// Keys for the REST API
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKey),
+    /// Messages that were accepted: where each stands and why
+    #[command(subcommand)]
+    Message(message::Message),
+    /// Who is told what becomes of messages
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// Check every link of the chain; each finding says who must do what
     Doctor(doctor::Doctor),
     /// Send one message, from an .eml file or from options, through a sender

@@ -9,16 +9,11 @@ use std::{
 use clap::{Args, ValueEnum};
 use postkey_base::{Diagnosis, EmailAddress, Who};
 use postkey_graph::GraphError;
-use postkey_setup::{
-    abilities,
-    connection::{Outside, SenderConnection},
-    explain::explain,
-};
+use postkey_setup::{abilities, connection::SenderConnection, explain::explain};
 use postkey_transport::{
     Abilities, AttachedFile, Composition, Envelope, Message, Preference, Route, Stamp, compose,
     outcome::{Outcome, Proof, Report, Unknown},
     sending::{SentCopy, Transport, seen_in_sent},
-    smtp_route::SmtpRoute,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -98,7 +93,7 @@ impl Send {
             Some(RouteChoice::Smtp) => Some(Preference::Smtp),
             None => None,
         };
-        let transport = transport(&outside, &connection, &message, &envelope, preference).await?;
+        let transport = transport(&connection, &message, &envelope, preference).await?;
         if self.dry_run {
             return dry_run(&transport, &message, &envelope, json);
         }
@@ -226,14 +221,13 @@ fn text(bytes: Vec<u8>, option: &str) -> Result<String, Failure> {
 
 /// The ways out of this sender for this message. What its tokens allow is asked only when plain Graph will not do.
 pub(crate) async fn transport(
-    outside: &Outside,
     connection: &SenderConnection,
     message: &Message,
     envelope: &Envelope,
     preference: Option<Preference>,
 ) -> Result<Transport, Failure> {
     let graph = connection.app.graph()?;
-    let smtp = SmtpRoute::new(outside.network.clone(), &connection.app.cloud, connection.app.mail_tokens())?;
+    let smtp = connection.app.smtp()?;
     let wanted = preference.unwrap_or_else(|| abilities::preference(&connection.sender));
     let mut transport = Transport {
         mailbox: connection.mailbox.clone(),

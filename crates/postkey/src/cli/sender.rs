@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use postkey_base::EmailAddress;
 use postkey_setup::{
@@ -17,11 +17,15 @@ use postkey_setup::{
     proof::{Proof, Prover},
     sender::{self as senders, Given},
 };
-use postkey_store::{Missing, Sender as Saved, Stage};
+use postkey_store::{HoldScope, Missing, OnUnknown, Sender as Saved, Stage};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{CloudArgs, limit};
+use super::{
+    CloudArgs, limit,
+    pause::{self, PauseArgs},
+    sender_work::Work,
+};
 use crate::{
     failure::Failure,
     output::{self, FAINT, GOOD, STRONG, WARN, styled},
@@ -58,11 +62,49 @@ pub(crate) enum Sender {
         #[arg(long, value_name = "ADDRESS")]
         denied: Option<String>,
     },
+    /// Hold its mail; what is accepted for it waits
+    Pause {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        how: PauseArgs,
+    },
+    /// Let its mail go
+    Resume {
+        /// Its name
+        name: String,
+    },
+    /// What becomes of a message whose answer was lost and that cannot be looked for
+    OnUnknown {
+        /// Its name
+        name: String,
+        /// Send it again, and perhaps twice; or not, and perhaps never
+        #[arg(value_enum)]
+        policy: UnknownPolicy,
+    },
     /// Forget one; its app and credential stay
     Remove {
         /// Its name
         name: String,
     },
+}
+
+/// What to do with a message of which nobody knows whether it went out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UnknownPolicy {
+    /// Send it again: it may arrive twice
+    AtLeastOnce,
+    /// Do not send it again: it may never arrive
+    AtMostOnce,
+}
+
+impl From<UnknownPolicy> for OnUnknown {
+    fn from(policy: UnknownPolicy) -> Self {
+        match policy {
+            UnknownPolicy::AtLeastOnce => Self::AtLeastOnce,
+            UnknownPolicy::AtMostOnce => Self::AtMostOnce,
+        }
+    }
 }
 
 /// The four values of other products' forms, and where the tenant is.
@@ -106,11 +148,38 @@ impl Sender {
             Self::List => list(&outside, json).await,
             Self::Show { name } => {
                 let sender = find(&outside, &name).await?;
+                let work = Work::read(&outside).await?;
                 if json {
-                    output::json(&sender);
+                    output::json(&work.beside(&sender));
                 } else {
                     print(&sender);
+                    work.print(&sender, outside.clock.now());
                 }
+                Ok(())
+            }
+            Self::Pause { name, how } => {
+                let sender = find(&outside, &name).await?;
+                pause::pause(&outside, HoldScope::Sender(sender.id), &format!("mail of sender {name}"), how, json).await
+            }
+            Self::Resume { name } => {
+                let sender = find(&outside, &name).await?;
+                pause::resume(&outside, HoldScope::Sender(sender.id), &format!("mail of sender {name}"), json).await
+            }
+            Self::OnUnknown { name, policy } => {
+                find(&outside, &name).await?;
+                outside.store.set_on_unknown(&name, policy.into()).await?;
+                if json {
+                    output::json(&find(&outside, &name).await?);
+                    return Ok(());
+                }
+                output::note(match policy {
+                    UnknownPolicy::AtLeastOnce => {
+                        format!("a message of {name} whose answer was lost is sent again: it may arrive twice")
+                    }
+                    UnknownPolicy::AtMostOnce => {
+                        format!("a message of {name} whose answer was lost is not sent again: it may never arrive")
+                    }
+                });
                 Ok(())
             }
             Self::Test { name, to } => test(settings, &outside, &name, to, json).await,
@@ -264,8 +333,9 @@ pub(super) async fn find(outside: &Outside, name: &str) -> Result<Saved, Failure
 
 async fn list(outside: &Outside, json: bool) -> Result<(), Failure> {
     let all = outside.store.senders().await?;
+    let work = Work::read(outside).await?;
     if json {
-        output::json(&all);
+        output::json(&all.iter().map(|sender| work.beside(sender)).collect::<Vec<_>>());
         return Ok(());
     }
     if all.is_empty() {
@@ -280,12 +350,13 @@ async fn list(outside: &Outside, json: bool) -> Result<(), Failure> {
                 sender.values.name.clone(),
                 shown(sender.values.mailbox.as_ref().map(ToString::to_string)),
                 stage(&sender.stage),
+                work.in_words(sender),
                 shown(sender.values.client_id.map(|id| id.to_string())),
                 shown(sender.values.tenant.map(|id| id.to_string())),
             ]
         })
         .collect();
-    output::table(&["NAME", "MAILBOX", "STAGE", "CLIENT ID", "TENANT ID"], &rows);
+    output::table(&["NAME", "MAILBOX", "STAGE", "MAIL", "CLIENT ID", "TENANT ID"], &rows);
     Ok(())
 }
 

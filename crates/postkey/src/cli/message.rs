@@ -1,0 +1,707 @@
+//! `postkey message`: what was accepted, where it stands and why, and what a person can do about it.
+
+use std::{io::Write as _, path::PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use postkey_base::{EmailAddress, Who, diagnose::plain};
+use postkey_queue::{Listed, Outbox, Shown, ShownState};
+use postkey_setup::connection::Outside;
+use postkey_store::{HoldScope, MessageFilter, MessageId, MessageState, SenderId, SubmitterId};
+use serde_json::{Value, json};
+
+use super::{
+    pause::{self, PauseArgs},
+    sender, submitter,
+    values::{ago, brief, brief_size, moment},
+};
+use crate::{
+    failure::Failure,
+    output::{self, BAD, FAINT, GOOD, STRONG, WARN, styled},
+    settings::Settings,
+    wiring,
+};
+
+/// Messages that were accepted; works whether or not a server runs. Ids may be shortened as long as they name one message.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Message {
+    /// The newest, or those that match
+    List(Box<List>),
+    /// Where one stands, why, and who must do what
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// What happened to one, line by line
+    Trace {
+        /// Its id
+        id: String,
+    },
+    /// Send again what failed, waits, was withdrawn or is unknown
+    Retry {
+        /// Their ids
+        #[arg(required_unless_present = "failed")]
+        ids: Vec<String>,
+        /// Everything that failed; with --sender only as this one
+        #[arg(long, conflicts_with = "ids")]
+        failed: bool,
+        /// Only what goes out as this sender
+        #[arg(long, value_name = "NAME", requires = "failed")]
+        sender: Option<String>,
+    },
+    /// Withdraw what has not left
+    Cancel {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// One as it was handed in, as an .eml file
+    Export {
+        /// Its id
+        id: String,
+        /// Write it to this file instead of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Hold what goes to a domain
+    Pause {
+        /// The domain
+        #[arg(long, value_name = "DOMAIN")]
+        domain: String,
+        #[command(flatten)]
+        how: PauseArgs,
+    },
+    /// Let it go
+    Resume {
+        /// The domain
+        #[arg(long, value_name = "DOMAIN")]
+        domain: String,
+    },
+}
+
+/// Which ones.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// In this state; may be given again
+    #[arg(long, value_enum, value_delimiter = ',')]
+    state: Vec<StateChoice>,
+    /// Going out as this sender
+    #[arg(long, value_name = "NAME")]
+    sender: Option<String>,
+    /// Handed in by this submitter
+    #[arg(long, value_name = "NAME")]
+    submitter: Option<String>,
+    /// To this recipient
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
+    /// With this in the subject
+    #[arg(long, value_name = "TEXT")]
+    subject: Option<String>,
+    /// With this Message-ID
+    #[arg(long, value_name = "ID")]
+    message_id: Option<String>,
+    /// With this in the subject, the Message-ID or an address
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Accepted since
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Accepted before
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only those older than this one: the next page
+    #[arg(long, value_name = "ID")]
+    before: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    limit: u32,
+}
+
+/// States as they are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateChoice {
+    /// Waits for its turn
+    Queued,
+    /// Waits for the time it was given
+    Scheduled,
+    /// Its sender, app, tenant, submitter or a recipient's domain is held
+    Held,
+    /// On its way out
+    Sending,
+    /// Will be tried again later
+    Deferred,
+    /// Nobody knows whether it went out
+    Unknown,
+    /// Exchange Online has it
+    Accepted,
+    /// It will not go out by itself
+    Failed,
+    /// Somebody withdrew it
+    Cancelled,
+}
+
+impl StateChoice {
+    /// What it is among the states that the store knows; a held or scheduled message is queued or deferred there.
+    fn stored(self) -> Option<MessageState> {
+        Some(match self {
+            Self::Queued => MessageState::Queued,
+            Self::Sending => MessageState::Sending,
+            Self::Deferred => MessageState::Deferred,
+            Self::Unknown => MessageState::Unknown,
+            Self::Accepted => MessageState::Accepted,
+            Self::Failed => MessageState::Failed,
+            Self::Cancelled => MessageState::Cancelled,
+            Self::Held | Self::Scheduled => return None,
+        })
+    }
+
+    fn is(self, shown: ShownState) -> bool {
+        word(shown) == self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// As the API and the documentation say it.
+pub(crate) fn word(state: ShownState) -> &'static str {
+    match state {
+        ShownState::Queued => "queued",
+        ShownState::Scheduled => "scheduled",
+        ShownState::Held => "held",
+        ShownState::Sending => "sending",
+        ShownState::Deferred => "deferred",
+        ShownState::Unknown => "unknown",
+        ShownState::Accepted => "accepted",
+        ShownState::Failed => "failed",
+        ShownState::Cancelled => "cancelled",
+    }
+}
+
+impl Message {
+    pub(crate) async fn run(self, settings: &Settings, json: bool) -> Result<(), Failure> {
+        let outside = wiring::open(settings).await?;
+        let outbox = Outbox::new(outside.store.clone(), outside.clock.clone());
+        match self {
+            Self::List(list) => list.run(&outside, &outbox, json).await,
+            Self::Show { id } => {
+                let shown = find(&outside, &outbox, &id).await?;
+                let names = Names::read(&outside).await?;
+                if json {
+                    output::json(&as_json(&shown.listed, &names));
+                } else {
+                    show(&shown, &names, outside.clock.now(), settings);
+                }
+                Ok(())
+            }
+            Self::Trace { id } => {
+                let shown = find(&outside, &outbox, &id).await?;
+                if json {
+                    output::json(&json!({ "id": shown.listed.message.id, "events": shown.events }));
+                } else {
+                    trace(&shown);
+                }
+                Ok(())
+            }
+            Self::Retry { ids, failed, sender } => {
+                let ids = match failed {
+                    true => all_failed(&outside, sender.as_deref()).await?,
+                    false => resolve(&outside, &ids).await?,
+                };
+                let done = outbox.retry(&ids, "command line").await?;
+                conclude(
+                    "sent again",
+                    "cannot be sent again as they stand, or their bodies are not kept any more",
+                    &ids,
+                    &done,
+                    json,
+                )
+            }
+            Self::Cancel { ids } => {
+                let ids = resolve(&outside, &ids).await?;
+                let done = outbox.cancel(&ids, "command line").await?;
+                conclude("withdrawn", "have left, or are settled already", &ids, &done, json)
+            }
+            Self::Export { id, output } => {
+                let id = resolve(&outside, &[id]).await?[0];
+                let Some(bytes) = outbox.export(id).await? else {
+                    return Err(Failure::new(
+                        "message.body_gone",
+                        format!("the body of message {id} is not kept any more"),
+                        "Bodies are kept for the days that the settings name: queue.keep_accepted_days and queue.keep_failed_days.",
+                        Who::You,
+                    ));
+                };
+                match output {
+                    Some(path) => {
+                        std::fs::write(&path, &bytes).map_err(|cause| Failure::file(&path, "written to", cause))?;
+                        output::note(format_args!("{} written to {}", brief_size(bytes.len() as u64), path.display()));
+                    }
+                    // A closed pipe is the reader's affair.
+                    None => drop(std::io::stdout().lock().write_all(&bytes)),
+                }
+                Ok(())
+            }
+            Self::Pause { domain, how } => {
+                let domain = domain.trim_start_matches('@').to_lowercase();
+                let what = format!("mail to {domain}");
+                pause::pause(&outside, HoldScope::Domain(domain), &what, how, json).await
+            }
+            Self::Resume { domain } => {
+                let domain = domain.trim_start_matches('@').to_lowercase();
+                let what = format!("mail to {domain}");
+                pause::resume(&outside, HoldScope::Domain(domain), &what, json).await
+            }
+        }
+    }
+}
+
+/// Senders and submitters by name: a message knows them by id.
+struct Names {
+    senders: Vec<(SenderId, String)>,
+    submitters: Vec<(SubmitterId, String)>,
+}
+
+impl Names {
+    async fn read(outside: &Outside) -> Result<Self, Failure> {
+        let senders = outside.store.senders().await?.into_iter().map(|sender| (sender.id, sender.values.name));
+        let submitters = outside.store.submitters().await?.into_iter().map(|submitter| (submitter.id, submitter.name));
+        Ok(Self { senders: senders.collect(), submitters: submitters.collect() })
+    }
+
+    fn sender(&self, id: SenderId) -> String {
+        let found = self.senders.iter().find(|(known, _)| *known == id);
+        found.map_or_else(|| format!("{} (removed)", short(&id)), |(_, name)| name.clone())
+    }
+
+    fn submitter(&self, id: Option<SubmitterId>) -> String {
+        let Some(id) = id else { return "postkey itself".into() };
+        let found = self.submitters.iter().find(|(known, _)| *known == id);
+        found.map_or_else(|| format!("{} (removed)", short(&id)), |(_, name)| name.clone())
+    }
+}
+
+impl List {
+    async fn run(self, outside: &Outside, outbox: &Outbox, json: bool) -> Result<(), Failure> {
+        let names = Names::read(outside).await?;
+        let sender = match &self.sender {
+            Some(name) => Some(sender::find(outside, name).await?.id),
+            None => None,
+        };
+        let submitter = match &self.submitter {
+            Some(name) => Some(Some(submitter::find(outside, name).await?.id)),
+            None => None,
+        };
+        let recipient: Option<EmailAddress> = self.recipient.as_deref().map(address).transpose()?;
+        let before = match &self.before {
+            Some(id) => Some(resolve(outside, std::slice::from_ref(id)).await?[0]),
+            None => None,
+        };
+        let mut filter = MessageFilter {
+            sender,
+            submitter,
+            recipient,
+            subject: self.subject.clone(),
+            message_id: self.message_id.as_deref().map(bracketed),
+            text: self.text.clone(),
+            since: self.since.as_deref().map(|text| moment(text, "--since")).transpose()?,
+            until: self.until.as_deref().map(|text| moment(text, "--until")).transpose()?,
+            before,
+            ..MessageFilter::default()
+        };
+        let found = if let [one] = self.state.as_slice()
+            && let Some(state) = one.stored()
+        {
+            filter.state = Some(state);
+            matching(outbox, filter, &self.state, self.limit).await?
+        } else {
+            matching(outbox, filter, &self.state, self.limit).await?
+        };
+        if json {
+            let rows: Vec<Value> = found.iter().map(|one| as_json(one, &names)).collect();
+            output::json(&rows);
+            return Ok(());
+        }
+        if found.is_empty() {
+            output::note("There is no such message.");
+            return Ok(());
+        }
+        let now = outside.clock.now();
+        let rows: Vec<Vec<String>> = found.iter().map(|one| row(one, &names, now)).collect();
+        output::table(&["ID", "AGE", "STATE", "SENDER", "TO", "SUBJECT"], &rows);
+        if found.len() == self.limit as usize
+            && let Some(last) = found.last()
+        {
+            output::note(styled(FAINT, format_args!("There may be more: --before {}", last.message.id)));
+        }
+        Ok(())
+    }
+}
+
+/// Reads on until there are enough: some states are known only from other rows.
+async fn matching(
+    outbox: &Outbox,
+    mut filter: MessageFilter,
+    states: &[StateChoice],
+    limit: u32,
+) -> Result<Vec<Listed>, Failure> {
+    /// Of a million messages that do not match, a person does not want to wait for the end.
+    const MOST_PAGES: u32 = 40;
+    let mut found = Vec::new();
+    for _ in 0..MOST_PAGES {
+        filter.limit = if states.is_empty() { limit } else { MessageFilter::MOST };
+        let page = outbox.list(&filter).await?;
+        let full = page.len() == filter.limit as usize;
+        filter.before = page.last().map(|one| one.message.id);
+        found
+            .extend(page.into_iter().filter(|one| states.is_empty() || states.iter().any(|state| state.is(one.shown))));
+        if !full || found.len() >= limit as usize {
+            break;
+        }
+    }
+    found.truncate(limit as usize);
+    Ok(found)
+}
+
+fn row(one: &Listed, names: &Names, now: Timestamp) -> Vec<String> {
+    let message = &one.message;
+    let mut to = message.envelope.recipients.first().map_or_else(String::new, |first| first.address.to_string());
+    let more = message.envelope.recipients.len().saturating_sub(1);
+    if more > 0 {
+        to.push_str(&format!(" +{more}"));
+    }
+    vec![
+        message.id.to_string(),
+        brief(now.duration_since(message.accepted_at)),
+        word(one.shown).to_owned(),
+        names.sender(message.sender),
+        to,
+        shortened(message.subject.as_deref().unwrap_or("-"), 48),
+    ]
+}
+
+fn as_json(one: &Listed, names: &Names) -> Value {
+    let mut value = json!(one.message);
+    value["state"] = json!(word(one.shown));
+    value["sender"] = json!(names.sender(one.message.sender));
+    value["submitter"] = json!(one.message.submitter.map(|id| names.submitter(Some(id))));
+    value["hold"] = json!(one.because);
+    value
+}
+
+fn show(shown: &Shown, names: &Names, now: Timestamp, settings: &Settings) {
+    let Listed { message, shown: state, because } = &shown.listed;
+    let style = match state {
+        ShownState::Accepted => GOOD,
+        ShownState::Failed => BAD,
+        ShownState::Held | ShownState::Deferred | ShownState::Unknown => WARN,
+        _ => STRONG,
+    };
+    output::line(format_args!("{}  {}", styled(STRONG, message.id), styled(style, word(*state))));
+    let from = message.envelope.from.as_ref().map_or_else(|| "<>".into(), ToString::to_string);
+    let mut rows = vec![("from", from)];
+    for (index, recipient) in message.envelope.recipients.iter().enumerate() {
+        let outcome = recipient.outcome.as_ref().map(|outcome| format!("  {}", json_words(&json!(outcome))));
+        rows.push((
+            if index == 0 { "to" } else { "" },
+            format!("{}{}", recipient.address, outcome.unwrap_or_default()),
+        ));
+    }
+    rows.extend(message.subject.as_ref().map(|subject| ("subject", plain(subject))));
+    rows.extend(message.message_id.as_ref().map(|id| ("message-id", plain(id))));
+    let via = match &message.remote {
+        Some(remote) => format!("{} by {} from {remote}", names.submitter(message.submitter), message.via.word()),
+        None => names.submitter(message.submitter),
+    };
+    rows.push(("handed in", format!("{}, {via}", ago(now, message.accepted_at))));
+    rows.push(("goes out", format!("as sender {}", names.sender(message.sender))));
+    rows.push(("size", brief_size(message.size)));
+    if message.attempts > 0 {
+        rows.push(("attempts", message.attempts.to_string()));
+    }
+    match message.settled_at {
+        Some(at) => rows.push(("settled", ago(now, at))),
+        None if message.due_at > now => rows.push(("next", ago(now, message.due_at))),
+        None => {}
+    }
+    output::fields(&rows);
+    if let Some(hold) = because {
+        output::line(format_args!("\n{} {}", styled(WARN, "held:"), hold.reason));
+        let details = [
+            ("do", hold.remedy.clone()),
+            ("who", hold.who.clone()),
+            ("code", hold.code.clone()),
+            ("by", hold.by.clone()),
+        ];
+        let mut rows: Vec<_> = details.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        rows.push(("since", ago(now, hold.since)));
+        rows.extend(hold.until.map(|until| ("until", ago(now, until))));
+        output::fields(&rows);
+    } else if let Some(outcome) = &message.outcome {
+        explain_outcome(outcome);
+    }
+    output::note(format_args!(
+        "\n{} {} message trace {}",
+        styled(FAINT, "every step:"),
+        settings.command(),
+        message.id
+    ));
+}
+
+/// The last outcome: as a diagnosis where it is one, else its fields.
+fn explain_outcome(outcome: &Value) {
+    let diagnosis = outcome.get("diagnosis").unwrap_or(outcome);
+    let text = |name: &str| diagnosis.get(name).and_then(Value::as_str).map(plain);
+    if let Some(what) = text("what") {
+        output::line(format_args!("\n{} {what}", styled(STRONG, "last answer:")));
+        let rows = ["why", "remedy", "who", "code"].into_iter().filter_map(|name| Some((name, text(name)?)));
+        output::fields(
+            &rows.map(|(name, value)| (if name == "remedy" { "do" } else { name }, value)).collect::<Vec<_>>(),
+        );
+    } else if outcome.as_object().is_some_and(|fields| !fields.is_empty()) {
+        output::line(format_args!("\n{} {}", styled(STRONG, "last answer:"), json_words(outcome)));
+    }
+}
+
+/// What happened to a message, line by line.
+pub(crate) fn trace(shown: &Shown) {
+    let message = &shown.listed.message;
+    output::line(format_args!(
+        "{}  {}",
+        styled(STRONG, message.id),
+        styled(FAINT, plain(message.subject.as_deref().unwrap_or("")))
+    ));
+    let mut before: Option<Timestamp> = None;
+    for event in &shown.events {
+        let passed = before.map_or_else(String::new, |before| since(event.at.duration_since(before)));
+        before = Some(event.at);
+        output::line(format_args!(
+            "  {}  {}  {:<12} {}",
+            event.at.strftime("%Y-%m-%d %H:%M:%S%.3f"),
+            styled(FAINT, format_args!("{passed:>9}")),
+            plain(&event.kind),
+            json_words(&event.detail)
+        ));
+    }
+}
+
+/// `+12 ms`, `+3 s`, `+2 h`.
+fn since(length: jiff::SignedDuration) -> String {
+    match length.as_millis() {
+        ..0 => String::new(),
+        milliseconds @ 0..1_000 => format!("+{milliseconds} ms"),
+        _ => format!("+{}", brief(length)),
+    }
+}
+
+/// `route Graph sendMail, attempt 1`: a flat object in words; what is nested keeps its form.
+fn json_words(value: &Value) -> String {
+    let one = |value: &Value| match value {
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
+    };
+    match value {
+        Value::Object(fields) => {
+            let words = fields.iter().filter(|(_, value)| !value.is_null());
+            words
+                .map(|(name, value)| format!("{}: {}", name.replace('_', " "), one(value)))
+                .collect::<Vec<_>>()
+                .join(", ")
+        }
+        Value::Null => String::new(),
+        other => one(other),
+    }
+}
+
+fn conclude(
+    done_word: &str,
+    why_not: &str,
+    asked: &[MessageId],
+    done: &[MessageId],
+    json: bool,
+) -> Result<(), Failure> {
+    let left: Vec<String> = asked.iter().filter(|id| !done.contains(id)).map(ToString::to_string).collect();
+    if json {
+        output::json(&json!({ "changed": done, "unchanged": left }));
+    } else {
+        for id in done {
+            output::line(format_args!("{} {id} {done_word}", styled(GOOD, "✓")));
+        }
+        if asked.is_empty() {
+            output::note("There is no such message.");
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "message.unchanged",
+        format!("not {done_word}: {} of {} messages {why_not}", left.len(), asked.len()),
+        format!("Look at each with `postkey message show`: {}.", left.join(", ")),
+        Who::You,
+    ))
+}
+
+async fn find(outside: &Outside, outbox: &Outbox, id: &str) -> Result<Shown, Failure> {
+    let id = resolve(outside, &[id.to_owned()]).await?[0];
+    outbox.show(id).await?.ok_or_else(|| unknown(&id.to_string()))
+}
+
+/// Whole ids, from ids that may be shortened.
+async fn resolve(outside: &Outside, given: &[String]) -> Result<Vec<MessageId>, Failure> {
+    let mut ids = Vec::new();
+    for text in given {
+        let text = text.trim().to_ascii_lowercase();
+        if let Ok(id) = text.parse::<MessageId>() {
+            ids.push(id);
+            continue;
+        }
+        let found = match times_of(&text) {
+            Some((since, until)) => starting(outside, &text, since, until).await?,
+            None => Vec::new(),
+        };
+        match found.as_slice() {
+            [one] => ids.push(*one),
+            [] => return Err(unknown(&text)),
+            _ => {
+                return Err(Failure::usage(
+                    format!("several messages have an id that begins with {text}"),
+                    "Give more of it; `postkey message list` shows whole ids.",
+                ));
+            }
+        }
+    }
+    Ok(ids)
+}
+
+/// When messages were accepted whose ids begin so: the first 48 bits of a UUIDv7 are its milliseconds (RFC 9562 §5.7).
+fn times_of(beginning: &str) -> Option<(Timestamp, Timestamp)> {
+    /// Fewer digits stand for days on end.
+    const FEWEST: usize = 6;
+    const DIGITS: usize = 12;
+    let digits: String = beginning.chars().filter(|c| *c != '-').take(DIGITS).collect();
+    if digits.len() < FEWEST || !beginning.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+        return None;
+    }
+    let open = 4 * (DIGITS - digits.len());
+    let first = i64::from_str_radix(&digits, 16).ok()? << open;
+    let at = |milliseconds| Timestamp::from_millisecond(milliseconds).ok();
+    Some((at(first)?, at(first + (1 << open))?))
+}
+
+/// At most two ids that begin so: a second one is as bad as many.
+async fn starting(
+    outside: &Outside,
+    beginning: &str,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<MessageId>, Failure> {
+    let mut filter = MessageFilter { since: Some(since), until: Some(until), ..MessageFilter::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = outside.store.search_messages(&filter).await?;
+        let full = page.len() == MessageFilter::MOST as usize;
+        filter.before = page.last().map(|message| message.id);
+        found.extend(page.iter().map(|message| message.id).filter(|id| id.to_string().starts_with(beginning)));
+        if !full || found.len() > 1 {
+            return Ok(found);
+        }
+    }
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::new(
+        "message.unknown",
+        format!("there is no message {id}"),
+        "See `postkey message list`; what was settled long ago is removed in time.",
+        Who::You,
+    )
+}
+
+async fn all_failed(outside: &Outside, sender: Option<&str>) -> Result<Vec<MessageId>, Failure> {
+    let sender = match sender {
+        Some(name) => Some(sender::find(outside, name).await?.id),
+        None => None,
+    };
+    let mut filter = MessageFilter {
+        state: Some(MessageState::Failed),
+        sender,
+        limit: MessageFilter::MOST,
+        ..MessageFilter::default()
+    };
+    let mut ids = Vec::new();
+    loop {
+        let page = outside.store.search_messages(&filter).await?;
+        filter.before = page.last().map(|message| message.id);
+        ids.extend(page.iter().map(|message| message.id));
+        if page.len() < MessageFilter::MOST as usize {
+            return Ok(ids);
+        }
+    }
+}
+
+fn address(text: &str) -> Result<EmailAddress, Failure> {
+    text.parse().map_err(|error: postkey_base::address::AddressError| {
+        Failure::usage(error.to_string(), "Give --recipient as name@domain.")
+    })
+}
+
+fn bracketed(id: &str) -> String {
+    format!("<{}>", id.trim().trim_start_matches('<').trim_end_matches('>'))
+}
+
+/// The beginning of an id, as far as people need it.
+fn short(id: &impl std::fmt::Display) -> String {
+    id.to_string().chars().take(8).collect()
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    match text.chars().count() > most {
+        true => format!("{}…", text.chars().take(most - 1).collect::<String>()),
+        false => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detail_of_a_step_is_told_in_words() {
+        for (detail, said) in [
+            (json!({ "route": "Graph sendMail", "attempt": 1, "next_at": null }), "attempt: 1, route: Graph sendMail"),
+            (json!({ "reply": "250 2.0.0\u{1b}[2J" }), "reply: 250 2.0.0 [2J"),
+            (json!({}), ""),
+            (Value::Null, ""),
+        ] {
+            assert_eq!(json_words(&detail), said);
+        }
+    }
+
+    #[test]
+    fn a_shortened_id_names_the_time_of_its_message() {
+        let id = MessageId::at("2026-11-24T10:00:00.123456Z".parse().unwrap()).to_string();
+        for digits in [6, 8, 10, 13, 16, 35] {
+            let (since, until) = times_of(&id[..digits]).unwrap();
+            let at: Timestamp = "2026-11-24T10:00:00.123Z".parse().unwrap();
+            assert!(since <= at && at < until, "{}: {since} to {until}", &id[..digits]);
+        }
+        assert_eq!(times_of("0199"), None);
+        assert_eq!(times_of("bench-0001"), None);
+    }
+
+    #[test]
+    fn every_state_that_is_shown_can_be_asked_for() {
+        for choice in StateChoice::value_variants() {
+            let shown = [
+                ShownState::Queued,
+                ShownState::Scheduled,
+                ShownState::Held,
+                ShownState::Sending,
+                ShownState::Deferred,
+                ShownState::Unknown,
+                ShownState::Accepted,
+                ShownState::Failed,
+                ShownState::Cancelled,
+            ];
+            assert_eq!(shown.into_iter().filter(|&state| choice.is(state)).count(), 1, "{choice:?}");
+        }
+    }
+}
