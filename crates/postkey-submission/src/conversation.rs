@@ -184,11 +184,11 @@ impl Conversation {
             }
             None => return Err(Refusal::UnknownNetwork { address: self.client }),
         };
-        let from = match &mail.from {
+        let forced = known.submitter.rules.force_from.as_ref();
+        let from = match mail.from.as_ref().map(|path| address(path, true)) {
             // With a forced sender it does not matter what an old device writes here.
-            Some(_) if known.submitter.rules.force_from.is_some() => known.submitter.rules.force_from.clone(),
-            Some(path) => Some(address(path, true)?),
-            None => None,
+            Some(Err(_)) if forced.is_some() => forced.cloned(),
+            other => other.transpose()?,
         };
         known.mail_from(from.as_ref(), mail.size, directory.now())?;
         let ret = mail.ret.map(|ret| match ret {

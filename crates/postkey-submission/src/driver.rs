@@ -7,6 +7,7 @@ use postkey_smtp::{
     EnhancedCode, Reply,
     server::{AuthOffer, End, Event, Expects, Session, SessionSettings, TlsState},
 };
+use postkey_transport::message::MAX_SIZE;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -70,6 +71,8 @@ impl Driver {
         };
         settings.login_required = conversation.needs_sign_in();
         settings.size = Some(conversation.announces());
+        // Up to there the rules say what is too large, with the number and what would help.
+        settings.refuse_beyond = Some(MAX_SIZE);
         settings.max_recipients = house.settings.most_recipients;
         let now = Instant::now();
         Self {
@@ -101,11 +104,27 @@ impl Driver {
             }
             Ended::Stopped => "postkey stops".into(),
         };
-        if let Some(link) = &mut self.link {
-            // Says goodbye to TLS and to TCP; whoever does not answer is not waited for.
-            let _ = timeout(GOODBYE, link.shutdown()).await;
-        }
+        let has_last_word = matches!(&ended, Ended::Session(end) if *end != End::Quit);
+        self.part(has_last_word).await;
         self.conversation.ended(&self.session, &why);
+    }
+
+    /// Says goodbye to TLS and to TCP; whoever does not answer is not waited for long.
+    async fn part(&mut self, has_last_word: bool) {
+        let Some(link) = &mut self.link else { return };
+        let buffer = &mut self.buffer;
+        let goodbye = async {
+            link.shutdown().await?;
+            // A connection that is closed with bytes unread is reset, and our last reply with it.
+            while has_last_word && link.read_buf(buffer).await? > 0 {
+                buffer.clear();
+            }
+            io::Result::Ok(())
+        };
+        tokio::select! {
+            _ = timeout(GOODBYE, goodbye) => {}
+            () = self.house.stopping.cancelled(), if has_last_word => {}
+        }
     }
 
     async fn talk(&mut self) -> Ended {

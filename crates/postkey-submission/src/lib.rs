@@ -5,6 +5,7 @@ mod conversation;
 pub mod directory;
 mod doorway;
 mod driver;
+mod intake;
 mod known;
 mod link;
 mod listener;
@@ -20,6 +21,7 @@ mod view;
 
 pub use admission::{Admitted, Charge, IDEMPOTENCY_FIELD};
 pub use directory::{Carries, CarriesUnknown, Directory, KeyHolder, LoginRefusal, SignedIn};
+pub use intake::Intake;
 pub use known::{EMPTY_PATH, Known, KnownSender};
 pub use lockout::LockoutSettings;
 pub use passwords::{LocalPassword, SecretMac, api_key_mac, new_api_key, new_password, password_mac};

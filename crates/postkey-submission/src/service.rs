@@ -13,17 +13,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     directory::Directory,
     doorway::Doorway,
+    intake::Intake,
     listener::Open,
     settings::{Listener, Mode, SubmissionSettings},
     tls::ReloadingTls,
 };
 
 /// What a submission service is made of.
-pub struct SubmissionParts {
+pub struct SubmissionParts<Q = Queue> {
     /// Who may hand over mail.
     pub directory: Directory,
     /// Where it goes.
-    pub queue: Queue,
+    pub queue: Q,
     /// Where to listen.
     pub listeners: Vec<Listener>,
     /// The certificate; without one only loopback is served, and nothing under TLS.
@@ -41,7 +42,7 @@ pub struct Submission {
 /// What all sessions share.
 pub(crate) struct House {
     pub(crate) directory: Directory,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Box<dyn Intake>,
     pub(crate) tls: Option<Arc<ReloadingTls>>,
     pub(crate) settings: SubmissionSettings,
     pub(crate) doorway: Arc<Doorway>,
@@ -97,13 +98,13 @@ impl Submission {
     ///
     /// # Errors
     /// [`StartError`]: what is wrong with which listener.
-    pub async fn start(parts: SubmissionParts) -> Result<Self, StartError> {
+    pub async fn start(parts: SubmissionParts<impl Intake>) -> Result<Self, StartError> {
         let SubmissionParts { directory, queue, listeners, tls, settings } = parts;
         check(&listeners, tls.is_some())?;
         let doorway = Doorway::new(settings.most_connections, settings.most_per_address, settings.most_bytes_in_hand);
         let house = Arc::new(House {
             directory,
-            queue,
+            queue: Box::new(queue),
             tls,
             settings,
             doorway,

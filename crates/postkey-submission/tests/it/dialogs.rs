@@ -1,0 +1,1 @@
+//! The recorded dialogs of devices and clients, over a socket.
