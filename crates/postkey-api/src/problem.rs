@@ -57,7 +57,6 @@ pub struct Problem {
 /// Who must act before the refused thing can work.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "the schema of `Who`, which knows nothing of OpenAPI")]
 pub enum WhoMustAct {
     /// Whoever sent the request.
     You,
