@@ -20,6 +20,7 @@ enum Source {
 const PAGES: &[(&str, Source)] = &[
     ("docs/cli.md", Source::Program(&["reference", "cli"])),
     ("docs/environment.md", Source::Program(&["reference", "environment"])),
+    ("docs/settings.md", Source::Program(&["reference", "settings"])),
     ("docs/errors.md", Source::Code(errors::page)),
 ];
 
