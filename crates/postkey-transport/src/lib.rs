@@ -10,6 +10,8 @@ pub mod fall_back;
 pub mod graph_route;
 pub mod message;
 pub mod outcome;
+mod phrases;
+mod reencode;
 pub mod repair;
 pub mod route;
 pub mod sending;
@@ -19,6 +21,7 @@ mod smtp_connection;
 mod smtp_pool;
 pub mod smtp_refusal;
 pub mod smtp_route;
+mod transfer_encoding;
 
 pub use compose::{AttachedFile, ComposeError, Composition, EmbeddedFile, compose};
 pub use envelope::{Envelope, EnvelopeError};

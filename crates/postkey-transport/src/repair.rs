@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use postkey_base::{Diagnose, EmailAddress, Who};
 use uuid::Uuid;
 
-use crate::{envelope::Envelope, message::Message};
+use crate::{envelope::Envelope, message::Message, reencode};
+
+#[path = "repair_encoding.rs"]
+mod encoding;
 
 /// What will carry the bytes: the two read recipients from different places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,14 @@ pub enum Carrier {
     Graph,
     /// SMTP delivers to the envelope; Bcc must not be seen by anybody.
     Smtp,
+    /// The same to a server that takes no byte above 127 (no 8BITMIME).
+    SmtpSevenBit,
+}
+
+impl Carrier {
+    fn is_smtp(self) -> bool {
+        self != Self::Graph
+    }
 }
 
 /// What a repair writes where something is missing.
@@ -49,6 +60,18 @@ pub enum RepairKind {
     EndLinesWithCrlf,
     /// The last line got an end.
     EndLastLine,
+    /// A name beside an address held a bare `@` and was quoted.
+    QuoteDisplayName,
+    /// A header line over 998 octets was folded.
+    FoldHeader,
+    /// Bytes above 127 in a header became encoded words.
+    EncodeHeaderWords,
+    /// A part was written as quoted-printable.
+    EncodeQuotedPrintable,
+    /// A part was written as base64.
+    EncodeBase64,
+    /// Overlong lines of an encoded part were broken where the encoding allows it.
+    BreakLines,
 }
 
 impl RepairKind {
@@ -65,6 +88,12 @@ impl RepairKind {
             Self::StampId => "stamp-id",
             Self::EndLinesWithCrlf => "end-lines-with-crlf",
             Self::EndLastLine => "end-last-line",
+            Self::QuoteDisplayName => "quote-display-name",
+            Self::FoldHeader => "fold-header",
+            Self::EncodeHeaderWords => "encode-header-words",
+            Self::EncodeQuotedPrintable => "encode-quoted-printable",
+            Self::EncodeBase64 => "encode-base64",
+            Self::BreakLines => "break-lines",
         }
     }
 }
@@ -162,7 +191,7 @@ pub fn prepare(
     let mut work = Work { message, envelope, repairs: Vec::new(), splices: Vec::new(), top: Vec::new() };
     work.drop_mailbox_line();
     match carrier {
-        Carrier::Smtp => work.strip_bcc(),
+        Carrier::Smtp | Carrier::SmtpSevenBit => work.strip_bcc(),
         Carrier::Graph => {
             work.drop_header_recipients()?;
             work.name_envelope_in_bcc();
@@ -172,11 +201,23 @@ pub fn prepare(
     work.add_date(stamp);
     let message_id = work.add_message_id(stamp);
     work.stamp_id(stamp);
-    if carrier == Carrier::Smtp {
+    if carrier == Carrier::SmtpSevenBit {
+        work.encode_header_words();
+    }
+    work.quote_display_names();
+    if carrier.is_smtp() {
+        work.fold_headers();
+        work.write_parts_anew(carrier == Carrier::SmtpSevenBit);
         work.end_last_line();
     }
-    let whole_lines = work.line_ends(carrier)?;
-    Ok(work.finish(message_id, whole_lines))
+    let whole_lines = work.line_ends();
+    let prepared = work.finish(message_id, whole_lines);
+    let ends = message.shape().line_ends;
+    let suspect = ends.lf > 0 || ends.cr > 0;
+    if carrier.is_smtp() && suspect && !reencode::has_whole_line_ends(prepared.bytes()) {
+        return Err(RepairError::LineEnds { lf: ends.lf, cr: ends.cr });
+    }
+    Ok(prepared)
 }
 
 /// Whether every bare LF may become CR LF. A message that has no CR LF at all was written with Unix line ends: its
@@ -190,7 +231,16 @@ pub fn line_ends_are_repairable(message: &Message) -> bool {
 /// Whether SMTP can carry the message's lines, repaired where that is safe.
 pub fn smtp_carries_lines(message: &Message) -> bool {
     let ends = message.shape().line_ends;
-    ends.cr == 0 && (ends.lf == 0 || line_ends_are_repairable(message))
+    ends.cr == 0 && (ends.lf == 0 || line_ends_are_repairable(message)) || can_be_written_anew(message)
+}
+
+/// Tries it: whom it goes to makes no difference.
+fn can_be_written_anew(message: &Message) -> bool {
+    let nobody = || "nobody@postkey.invalid".parse::<EmailAddress>().ok();
+    let envelope = nobody().zip(nobody()).and_then(|(from, to)| Envelope::new(from, [to]).ok());
+    let stamp = Stamp { id: Uuid::nil(), at: Timestamp::UNIX_EPOCH };
+    !reencode::is_forbidden(message)
+        && envelope.is_some_and(|envelope| prepare(message, &envelope, Carrier::Smtp, &stamp).is_ok())
 }
 
 /// Addresses of To and Cc that the envelope does not name. Graph would send them a copy.
@@ -264,7 +314,7 @@ impl Work<'_> {
                 if index > 0 {
                     value.extend_from_slice(b",\r\n ");
                 }
-                value.extend_from_slice(&raw[one.at.clone()]);
+                value.extend_from_slice(&encoding::with_quoted_name(&raw[one.at.clone()]));
             }
             self.remove(field.value.clone(), value);
         }
@@ -341,16 +391,13 @@ impl Work<'_> {
     }
 
     /// Whether bare LFs are to become CR LF.
-    fn line_ends(&mut self, carrier: Carrier) -> Result<bool, RepairError> {
+    fn line_ends(&mut self) -> bool {
         let ends = self.message.shape().line_ends;
-        if carrier == Carrier::Smtp && !smtp_carries_lines(self.message) {
-            return Err(RepairError::LineEnds { lf: ends.lf, cr: ends.cr });
+        let repairs = ends.lf > 0 && line_ends_are_repairable(self.message);
+        if repairs {
+            self.note(RepairKind::EndLinesWithCrlf, format!("{} lines", ends.lf));
         }
-        if ends.lf == 0 || !line_ends_are_repairable(self.message) {
-            return Ok(false);
-        }
-        self.note(RepairKind::EndLinesWithCrlf, format!("{} lines", ends.lf));
-        Ok(true)
+        repairs
     }
 
     fn remove(&mut self, range: std::ops::Range<usize>, inserted: Vec<u8>) {

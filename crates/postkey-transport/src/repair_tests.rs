@@ -131,9 +131,9 @@ fn unix_line_ends_are_made_whole_where_that_is_safe() {
 fn line_ends_that_may_be_content_are_left_alone() {
     let head = format!("{WHOLE}To: a@x.example\r\n");
     let signed = "Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\nx\ny\r\n--s--\r\n";
-    let binary = "Content-Transfer-Encoding: binary\r\n\r\nx\ny\r\n";
-    let carriage_return = "\r\nx\ry\r\n";
-    for body in [signed, binary, carriage_return] {
+    let nested = "Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nx\ry\r\n";
+    let in_a_header = "X-Odd: x\ry\r\n\r\nHi\r\n";
+    for body in [signed, nested, in_a_header] {
         let raw = format!("{head}{body}");
         assert!(
             matches!(repaired(&raw, &["a@x.example"], Carrier::Smtp), Err(RepairError::LineEnds { .. })),
@@ -171,11 +171,12 @@ proptest! {
             prop::sample::select(vec![
                 "From: me@x.example", "To: a@x.example, b@x.example", "Cc: c@x.example", "Bcc: d@x.example,\n\te@x.example",
                 "bcc:", "Date: Tue, 24 Nov 2026 07:05:00 +0000", "Message-ID: <1@x.example>", "X-Postkey-Id: 1", "junk",
-                "From someone Tue Nov 24", "Content-Type: multipart/signed; boundary=s", "Content-Transfer-Encoding: binary",
+                "From someone Tue Nov 24", "Reply-To: q@x.example <q@x.example>", "Content-Type: multipart/signed; boundary=s", "Content-Transfer-Encoding: binary",
             ]),
             0..9,
         ),
-        body in "([a.]|\r\n|\n|\r){0,12}",
+        body in "([a.]|\r\n|\n|\r|ä){0,12}",
+        long in any::<bool>(),
         unix in any::<bool>(),
         recipients in proptest::sample::subsequence(vec!["a@x.example", "b@x.example", "c@x.example", "d@x.example", "z@x.example"], 1..=5),
         graph in any::<bool>(),
@@ -185,9 +186,12 @@ proptest! {
             raw = raw.replace('\n', "\r\n");
         }
         raw.push_str(&body);
+        if long {
+            raw.push_str(&".x ".repeat(400));
+        }
         if let Ok(message) = Message::parse(raw.clone().into_bytes()) {
             let envelope = Envelope::new(address("me@x.example"), recipients.iter().map(|one| address(one))).unwrap();
-            let carrier = if graph { Carrier::Graph } else { Carrier::Smtp };
+            let carrier = if graph { Carrier::Graph } else if long { Carrier::SmtpSevenBit } else { Carrier::Smtp };
             if let Ok(prepared) = prepare(&message, &envelope, carrier, &stamp()) {
                 prop_assert_eq!(String::from_utf8(prepared.undone()).unwrap(), raw);
                 let after = Message::parse(prepared.bytes().clone()).unwrap();
@@ -205,4 +209,116 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn content_that_smtp_cannot_carry_is_encoded_and_means_the_same() {
+    let head = format!("{WHOLE}To: a@x.example\r\n");
+    let top = "MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n";
+    for (body, added, expected, repair) in [
+        ("\r\nx\ry\r\n", top, "\r\nx=0Dy\r\n", "encode-quoted-printable"),
+        (
+            "Content-Transfer-Encoding: binary\r\n\r\nx\ny\r\n",
+            "",
+            "Content-Transfer-Encoding: base64\r\n\r\neAp5DQo=\r\n",
+            "encode-base64",
+        ),
+        (
+            "MIME-Version: 1.0\r\nContent-Type: application/x\r\n\r\nx\ry",
+            "Content-Transfer-Encoding: base64\r\n",
+            "MIME-Version: 1.0\r\nContent-Type: application/x\r\n\r\neA15\r\n",
+            "encode-base64",
+        ),
+    ] {
+        let (bytes, names) = repaired(&format!("{head}{body}"), &["a@x.example"], Carrier::Smtp).unwrap();
+        assert_eq!(bytes, format!("{STAMP}{added}{head}{expected}"), "{body:?}");
+        assert_eq!(names, ["stamp-id", repair], "{body:?}");
+        let (bytes, names) = repaired(&format!("{head}{body}"), &["a@x.example"], Carrier::Graph).unwrap();
+        assert_eq!((bytes, names), (format!("{STAMP}{head}{body}"), vec!["stamp-id"]), "Graph takes bytes as they are");
+    }
+}
+
+#[test]
+fn overlong_lines_of_a_part_are_broken_and_the_other_parts_keep_their_bytes() {
+    let words = "word ".repeat(300);
+    let quoted = format!("{}=\r\n", "=C3=A4".repeat(200));
+    let packed = "QUJD".repeat(400);
+    let raw = format!(
+        "{WHOLE}To: a@x.example\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: text/plain\r\n\r\nshort lines stay\r\n\
+         --b\r\nContent-Type: text/plain\r\n\r\n.{words}end\r\n\r\n\
+         --b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{quoted}\r\n\
+         --b\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n{packed}\r\n\
+         --b\r\nContent-Type: application/x\r\n\r\n{words}\r\n--b--\r\n"
+    );
+    let (bytes, names) = repaired(&raw, &["a@x.example"], Carrier::Smtp).unwrap();
+    assert_eq!(names, ["stamp-id", "encode-quoted-printable", "encode-base64", "break-lines", "break-lines"]);
+    assert!(bytes.lines().all(|line| line.len() <= 998));
+    assert!(bytes.contains("--b\r\nContent-Type: text/plain\r\n\r\nshort lines stay\r\n--b\r\n"));
+    assert!(bytes.contains("Content-Transfer-Encoding: quoted-printable\r\nContent-Type: text/plain\r\n\r\n=2Eword"));
+    let parse = |raw: &str| mail_parser::MessageParser::new().parse(raw.as_bytes()).unwrap().into_owned();
+    let (before, after) = (parse(&raw), parse(&bytes));
+    assert_eq!(before.parts.len(), after.parts.len());
+    for (before, after) in before.parts.iter().zip(&after.parts).skip(1) {
+        assert_eq!(before.contents(), after.contents());
+    }
+}
+
+#[test]
+fn overlong_lines_that_nobody_may_touch_are_sent_as_they_are() {
+    let long = "x".repeat(1_500);
+    for body in [
+        format!("Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\n{long}\r\n--s--\r\n"),
+        format!("Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n{long}\r\n"),
+        format!("X-Token: {long}\r\n\r\nHi\r\n"),
+    ] {
+        let raw = format!("{WHOLE}To: a@x.example\r\n{body}");
+        let (bytes, names) = repaired(&raw, &["a@x.example"], Carrier::Smtp).unwrap();
+        assert_eq!((bytes, names), (format!("{STAMP}{raw}"), vec!["stamp-id"]));
+    }
+}
+
+#[test]
+fn an_overlong_header_line_is_folded_at_its_white_space() {
+    let ids = (0..60).map(|n| format!("<{n}.0123456789@x.example>")).collect::<Vec<_>>().join(" ");
+    let raw = format!("{WHOLE}To: a@x.example\r\nReferences: {ids}\r\nSubject: short one\r\n\r\nHi\r\n");
+    let (bytes, names) = repaired(&raw, &["a@x.example"], Carrier::Smtp).unwrap();
+    assert_eq!(names, ["stamp-id", "fold-header"]);
+    assert!(bytes.lines().all(|line| line.len() <= 120), "{bytes}");
+    assert_eq!(bytes.replace("\r\n <", " <"), format!("{STAMP}{raw}"));
+}
+
+#[test]
+fn a_name_with_a_bare_at_is_quoted_for_every_carrier() {
+    let raw =
+        format!("{WHOLE}To: b@x.example <b@x.example>, \"c@x.example\" <c@x.example>,\r\n d@x.example\r\n\r\nHi\r\n");
+    for carrier in [Carrier::Graph, Carrier::Smtp] {
+        let all = ["b@x.example", "c@x.example", "d@x.example"];
+        let (bytes, names) = repaired(&raw, &all, carrier).unwrap();
+        assert_eq!(bytes, format!("{STAMP}{}", raw.replace("To: b@x.example <", "To: \"b@x.example\" <")));
+        assert_eq!(names, ["stamp-id", "quote-display-name"]);
+    }
+    // Whoever is left of a list keeps the repair.
+    let (bytes, names) = repaired(&raw, &["b@x.example"], Carrier::Graph).unwrap();
+    assert!(bytes.contains("To: \"b@x.example\" <b@x.example>\r\n\r\n"), "{bytes}");
+    assert_eq!(names, ["drop-header-recipients", "stamp-id"]);
+}
+
+#[test]
+fn a_server_without_8bitmime_gets_no_byte_above_127() {
+    let head = "From: Jörg <me@x.example>\r\nDate: Tue, 24 Nov 2026 07:05:00 +0000\r\nMessage-ID: <1@x.example>\r\n";
+    let raw = format!("{head}To: a@x.example\r\nSubject: Grüße\r\n\r\nSchöne Grüße aus der Stadt am Rhein\r\n");
+    let (bytes, names) = repaired(&raw, &["a@x.example"], Carrier::SmtpSevenBit).unwrap();
+    assert!(bytes.is_ascii(), "{bytes}");
+    assert_eq!(names, ["stamp-id", "encode-header-words", "encode-quoted-printable"]);
+    let parsed = mail_parser::MessageParser::new().parse(bytes.as_bytes()).unwrap();
+    assert_eq!((parsed.subject(), parsed.from().unwrap().first().unwrap().name()), (Some("Grüße"), Some("Jörg")));
+    // Nothing says what charset the bytes are in; they are the same bytes all the same.
+    assert!(bytes.ends_with("\r\n\r\nSch=C3=B6ne Gr=C3=BC=C3=9Fe aus der Stadt am Rhein\r\n"), "{bytes}");
+    // To a server that takes them nothing is changed.
+    assert_eq!(repaired(&raw, &["a@x.example"], Carrier::Smtp).unwrap().1, ["stamp-id"]);
+    // A signed one is not touched.
+    let signed =
+        format!("{head}To: a@x.example\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\nä\r\n--s--\r\n");
+    assert!(!repaired(&signed, &["a@x.example"], Carrier::SmtpSevenBit).unwrap().0.is_ascii());
 }

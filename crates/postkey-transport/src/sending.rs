@@ -11,7 +11,7 @@ use crate::{
     fall_back::fall_back,
     graph_route,
     message::Message,
-    outcome::{FellBack, Outcome, Report, TransportError},
+    outcome::{FellBack, Outcome, Report, SessionError, TransportError},
     repair::{Carrier, ID_HEADER, Prepared, Stamp, prepare},
     route::{Abilities, Choice, Route, RouteError, SendWish, Traits, choose, choose_wished},
     sending_as::{SendAsDenied, SendingAs, sending_as},
@@ -89,7 +89,8 @@ impl Transport {
             repairs = ?prepared.repairs().iter().map(|repair| repair.kind.name()).collect::<Vec<_>>(),
             "sending"
         );
-        let outcome = match self.hand_over(choice.route, &prepared, envelope).await {
+        let (prepared, outcome) = self.hand_over_somehow(&choice, prepared, message, envelope, stamp).await;
+        let outcome = match outcome {
             Outcome::Refused(refusal) => Outcome::Refused(self.naming_the_right(refusal, message)),
             outcome => outcome,
         };
@@ -99,6 +100,31 @@ impl Transport {
             repairs: prepared.repairs().to_vec(),
             outcome,
             fell_back: None,
+        }
+    }
+
+    /// Hands it over; once more without bytes above 127 to a server that takes none and has therefore taken nothing.
+    async fn hand_over_somehow(
+        &self,
+        choice: &Choice,
+        prepared: Prepared,
+        message: &Message,
+        envelope: &Envelope,
+        stamp: &Stamp,
+    ) -> (Prepared, Outcome) {
+        let outcome = self.hand_over(choice.route, &prepared, envelope).await;
+        let lacks = |error: &TransportError| {
+            matches!(error, TransportError::Session(SessionError::Missing { of_message: true, .. }))
+        };
+        if !matches!(&outcome, Outcome::Refused(error) if lacks(error)) || prepared.bytes().is_ascii() {
+            return (prepared, outcome);
+        }
+        match prepare(message, envelope, Carrier::SmtpSevenBit, stamp) {
+            Ok(seven_bit) if seven_bit.bytes().is_ascii() => {
+                let outcome = self.hand_over(choice.route, &seven_bit, envelope).await;
+                (seven_bit, outcome)
+            }
+            _ => (prepared, outcome),
         }
     }
 

@@ -201,8 +201,18 @@ async fn eight_bit_mail_asks_for_what_it_needs() {
     let mail = server.heard.lock().unwrap().lines.iter().find(|line| line.starts_with("MAIL")).cloned().unwrap();
     assert!(mail.ends_with(" BODY=8BITMIME SMTPUTF8"), "{mail}");
 
+    // A server that takes none gets none: nothing had been sent to it.
     let server = SmtpServer::start(Manners { offers: "AUTH XOAUTH2", ..Manners::default() }).await;
     let report = send_raw(&transport(None, Some(&server)), &raw).await;
+    assert!(report.outcome.is_accepted(), "{report:?}");
+    assert!(report.repairs.iter().any(|repair| repair.kind.name() == "encode-header-words"));
+    assert!(server.heard.lock().unwrap().messages.iter().all(|message| message.is_ascii()));
+
+    // What must not be changed is refused.
+    let signed =
+        raw.replace("\r\n\r\n.", "\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\nä\r\n--s--\r\n.");
+    let server = SmtpServer::start(Manners { offers: "AUTH XOAUTH2", ..Manners::default() }).await;
+    let report = send_raw(&transport(None, Some(&server)), &signed).await;
     assert_eq!(refusal(&report).code(), "smtp.extension_missing");
 }
 
