@@ -169,7 +169,7 @@ impl<'a> Installation<'a> {
 
     /// The CA that clients of its SMTP ports trust.
     pub(crate) fn ca(&self) -> PathBuf {
-        self.data().join("tls/ca.pem")
+        self.data().join("smtp-tls/ca.pem")
     }
 
     /// Starts the service and returns once everything listens.
