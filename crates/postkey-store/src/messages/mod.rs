@@ -1,5 +1,6 @@
 //! Accepted messages: what each is, in words of its own; how it is found, changed and kept stands in the files beside this one.
 
+mod bodies;
 mod change;
 mod counts;
 mod due;
