@@ -19,7 +19,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for FromPat
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
-            Err(error) => Err(Refusal::Parameter { what: format!("the path: {}", shortened(&error.body_text())) }),
+            Err(error) => Err(Refusal::Parameter { what: format!("the path: {}", plain(&error.body_text())) }),
         }
     }
 }
@@ -33,9 +33,15 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for FromQue
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(error) => Err(Refusal::Parameter { what: format!("the query: {}", shortened(&error.body_text())) }),
+            Err(error) => Err(Refusal::Parameter { what: format!("the query: {}", plain(&error.body_text())) }),
         }
     }
+}
+
+/// Without what axum puts before it.
+fn plain(text: &str) -> String {
+    let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    shortened(text.strip_prefix("Invalid URL: ").unwrap_or(text))
 }
 
 /// An operation that takes no query.

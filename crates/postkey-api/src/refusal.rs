@@ -172,6 +172,27 @@ impl Refusal {
         Self::Passed(Box::new(Passed { status, diagnosis: error.diagnosis(), retry_after }))
     }
 
+    /// What the message is made of cannot be sent. Where the other room speaks of options of the command line, the remedy is
+    /// put in the words of this API.
+    pub fn unprocessable(error: &dyn Diagnose) -> Self {
+        let mut diagnosis = error.diagnosis();
+        let remedy = match diagnosis.code.as_str() {
+            "transport.no_recipient" => {
+                "Name a recipient: in `to`, `cc` or `bcc`, in the query as `to`, or in a To, Cc or Bcc header."
+            }
+            "transport.bad_recipient" => "Correct that header, or name the recipients in the query as `to`.",
+            "transport.not_a_message" => {
+                "Send a whole message (header fields, an empty line, the body), or JSON as application/json."
+            }
+            _ => "",
+        };
+        if !remedy.is_empty() {
+            diagnosis.remedy = remedy.to_owned();
+        }
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::Passed(Box::new(Passed { status, diagnosis, retry_after: None }))
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {

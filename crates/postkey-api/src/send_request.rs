@@ -306,11 +306,9 @@ impl SendRequest {
     /// # Errors
     /// Nobody receives it, too many do, or something in it may not stand where it stands.
     pub fn composed(self, mailbox: &EmailAddress, id: Uuid, at: Timestamp) -> Result<Vec<u8>, Refusal> {
-        let unprocessable =
-            |error: &dyn postkey_base::Diagnose| Refusal::passed(http::StatusCode::UNPROCESSABLE_ENTITY, error, None);
         let count = self.to.len() + self.cc.len() + self.bcc.len();
         if count > MAX_RECIPIENTS {
-            return Err(unprocessable(&EnvelopeError::TooMany(count)));
+            return Err(Refusal::unprocessable(&EnvelopeError::TooMany(count)));
         }
         check_length("subject", &self.subject, 0, 900)?;
         check_length("from_name", self.from_name.as_deref().unwrap_or(""), 0, 200)?;
@@ -355,7 +353,7 @@ impl SendRequest {
             headers: self.headers.into_iter().collect(),
             ..Composition::new(self.from.map_or_else(|| mailbox.clone(), |address| address.0))
         };
-        compose(&composition, id, at).map_err(|error| unprocessable(&error))
+        compose(&composition, id, at).map_err(|error| Refusal::unprocessable(&error))
     }
 }
 

@@ -319,7 +319,9 @@ pub(crate) async fn pause(
         by: Some(caller.name().to_owned()),
     };
     api.store.put_hold(&hold).await?;
-    Ok(Held::of(hold, &Names::read(&api.store).await?))
+    // A pause that was there before keeps its beginning.
+    let kept = api.store.holds().await?.into_iter().find(|one| one.scope == hold.scope && one.cause == hold.cause);
+    Ok(Held::of(kept.unwrap_or(hold), &Names::read(&api.store).await?))
 }
 
 /// For a path segment (RFC 3986 §3.3).

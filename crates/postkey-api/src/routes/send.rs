@@ -28,7 +28,7 @@ use crate::{
     refusals::Sending,
     routes::outbox::Links,
     send_query::SendQuery,
-    send_request::{Dsn, NotifyOf, Return, SendRequest},
+    send_request::{Address, Dsn, NotifyOf, Return, SendRequest},
 };
 
 /// A message as it travels.
@@ -82,9 +82,8 @@ pub(crate) enum TakenState {
     tag = "send",
     operation_id = "send",
     params(
-        ("to" = Option<Vec<String>>, Query, style = Form, explode = true,
-            description = "Who receives it, instead of those whom the message names. May stand more than once.",
-            min_length = 1),
+        ("to" = inline(Option<Vec<Address>>), Query, style = Form, explode = true, min_items = 1, max_items = 1000,
+            description = "Who receives it, instead of those whom the message names. May stand more than once."),
         ("from" = Option<String>, Query, pattern = "ADDRESS", max_length = 254,
             description = "The reverse-path, instead of the writer of the message."),
         ("sender" = Option<String>, Query, min_length = 1, max_length = 200, pattern = "NAME",
@@ -341,7 +340,7 @@ fn ret(ret: Return) -> Ret {
 }
 
 fn unprocessable(error: &dyn Diagnose) -> Refusal {
-    Refusal::passed(StatusCode::UNPROCESSABLE_ENTITY, error, None)
+    Refusal::unprocessable(error)
 }
 
 impl From<postkey_submission::Refusal> for Refusal {

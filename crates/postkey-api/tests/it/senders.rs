@@ -11,7 +11,10 @@ async fn a_sender_is_shown_with_what_it_lacks_what_waits_and_what_holds_it() {
     let all = house.key("all", None, &ALL).await;
     house.sent(&key, "hello").await;
     let shown = house.get(&all, "/v1/senders/reports").await.json();
-    assert_eq!((&shown["stage"], &shown["missing"]), (&json!("incomplete"), &json!(["client_id", "tenant", "credential"])));
+    assert_eq!(
+        (&shown["stage"], &shown["missing"]),
+        (&json!("incomplete"), &json!(["client_id", "tenant", "credential"]))
+    );
     assert_eq!((&shown["messages"]["queued"], &shown["held"]), (&json!(1), &json!([])));
     let paused = house.json("POST", &all, "/v1/senders/reports/pause", &json!({"reason": "moving"})).await;
     assert_eq!(paused.status, 200, "{paused:?}");
@@ -27,11 +30,8 @@ async fn a_sender_is_shown_with_what_it_lacks_what_waits_and_what_holds_it() {
 #[tokio::test]
 async fn a_submitters_key_sees_its_senders_and_changes_none() {
     let (house, _) = House::shop().await;
-    let new = NewSubmitter {
-        name: "printer".into(),
-        senders: vec!["billing".into()],
-        rules: SubmitterRules::default(),
-    };
+    let new =
+        NewSubmitter { name: "printer".into(), senders: vec!["billing".into()], rules: SubmitterRules::default() };
     house.store.add_submitter(&new).await.unwrap();
     let key = house.key("printer-key", Some("printer"), &ALL).await;
     let list = house.get(&key, "/v1/senders").await.json();

@@ -16,8 +16,7 @@ async fn submitters_are_shown_with_their_rules_and_without_their_secrets() {
     house.store.add_password("printer", &mac, false).await.unwrap();
     let all = house.key("all", None, &ALL).await;
     let answer = house.get(&all, "/v1/submitters").await;
-    let names: Vec<_> =
-        answer.json()["submitters"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    let names: Vec<_> = answer.json()["submitters"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
     assert_eq!(names, ["printer", "shop"]);
     let shown = house.get(&all, "/v1/submitters/Printer").await;
     assert_eq!(shown.json()["rules"]["messages_per_day"], 7);
