@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{administration::Seen, graph, mailbox::MailboxKind};
+use super::{administration::Seen, graph, mailbox::MailboxKind, state::Keep};
 use crate::{
     contract,
     directory::{Directory, User},

@@ -5,6 +5,7 @@ mod contract;
 mod directory;
 mod discovery;
 mod faults;
+mod load;
 mod mail;
 mod oddities;
 mod sign_in;
