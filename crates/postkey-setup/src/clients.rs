@@ -41,7 +41,12 @@ impl Clients {
     ///
     /// # Errors
     /// When none can be made: CA file, TLS.
-    pub(crate) fn of(&self, network: &Network, cloud: &Cloud, clock: &Clock) -> Result<Arc<CloudClients>, NetworkError> {
+    pub(crate) fn of(
+        &self,
+        network: &Network,
+        cloud: &Cloud,
+        clock: &Clock,
+    ) -> Result<Arc<CloudClients>, NetworkError> {
         let roots = [&network.extra_ca, &cloud.ca_file].into_iter().flatten();
         let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
         let key = Key {

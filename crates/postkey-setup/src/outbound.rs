@@ -158,7 +158,10 @@ impl SenderOutbound {
             apps.insert(app.id, print(&(&app, &credentials, hosts)));
         }
         let senders = store.senders().await?;
-        Ok(senders.into_iter().map(|sender| (sender.id, print(&(&sender, sender.values.app.map(|id| apps.get(&id)))))).collect())
+        Ok(senders
+            .into_iter()
+            .map(|sender| (sender.id, print(&(&sender, sender.values.app.map(|id| apps.get(&id))))))
+            .collect())
     }
 
     async fn known(&self, id: SenderId) -> Result<Arc<Known>, OutboundError> {
@@ -235,7 +238,8 @@ impl SenderOutbound {
         let (graph, mail) = tokio::join!(graph, mail);
         let claims = |token: Option<postkey_base::AccessToken>| token.as_ref().and_then(AccessClaims::of);
         let (graph, mail) = (claims(graph?), claims(mail?));
-        let carries = |claims: &Option<AccessClaims>, name: &str| claims.as_ref().is_some_and(|claims| claims.carries(name));
+        let carries =
+            |claims: &Option<AccessClaims>, name: &str| claims.as_ref().is_some_and(|claims| claims.carries(name));
         let granted_smtp = carries(&mail, "SMTP.SendAsApp");
         let graph_read_write = carries(&graph, "Mail.ReadWrite") || proved.graph_read_write;
         Ok(Can {

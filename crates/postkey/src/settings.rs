@@ -81,6 +81,9 @@ pub(crate) struct Settings {
     pub(crate) home: Option<PathBuf>,
 }
 
+/// Every setting with its default, as a file.
+pub(crate) const REFERENCE: &str = include_str!("settings/reference.toml");
+
 /// Every environment variable postkey reads, with its meaning: help, docs and code share this list.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("POSTKEY_DIR", "folder that holds postkey.toml, data/ and keys/, as --dir"),
@@ -270,6 +273,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_reference_names_every_setting_with_its_default() {
+        let load = |text: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("postkey.toml"), text).unwrap();
+            Settings::load(Some(dir.path()), None).map_err(|failure| failure.diagnosis.what.clone()).unwrap()
+        };
+        let (said, default) = (load(REFERENCE), load(""));
+        assert_eq!((said.listeners, said.queueing), (default.listeners, default.queueing));
+        // Those without a default stand there as comments that hold when the mark is taken off.
+        let all: String = REFERENCE
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.contains(" = \"") && !rest.contains(". ") => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let all = load(&all);
+        assert!(all.proxy.is_some() && all.store.is_some() && all.bootstrap_client_id.is_some());
+        assert!(all.listeners.serve.node.is_some() && all.listeners.smtp_tls.key.is_some());
+    }
+
+    #[test]
     fn a_shell_word_survives_the_shell() {
         for (text, want) in
             [("/tmp/demo", "/tmp/demo"), ("/tmp/my demo", "'/tmp/my demo'"), ("it's", r"'it'\''s'"), ("", "''")]
@@ -288,7 +313,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join("postkey.toml"), text).unwrap();
             let error = Settings::load(Some(dir.path()), None).err().unwrap();
-            let said = format!("{error} {error:?}");
+            let said = format!("{} {error:?}", error.diagnosis.what);
             assert!(said.contains(line) && said.contains(named) && !said.contains("hush"), "{said}");
         }
     }

@@ -49,6 +49,7 @@ pub(crate) struct Reference {
 enum Page {
     Cli,
     Environment,
+    Settings,
 }
 
 impl Reference {
@@ -56,6 +57,7 @@ impl Reference {
         match self.page {
             Page::Cli => output::line(cli_page()),
             Page::Environment => output::line(environment_page()),
+            Page::Settings => output::line(settings_page()),
         }
     }
 }
@@ -97,4 +99,12 @@ fn environment_page() -> String {
         text.push_str(&format!("| `{name}` | {meaning} |\n"));
     }
     text.trim_end().to_owned()
+}
+
+fn settings_page() -> String {
+    let text = crate::settings::REFERENCE.trim_end();
+    format!(
+        "# Settings\n\n`postkey.toml` lies in the installation's folder. Nothing in it is needed; a key that does not exist is refused with \
+         its line. The [environment](environment.md) goes before it.\n\n```toml\n{text}\n```"
+    )
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     pause::{self, PauseArgs},
     sender, submitter,
-    values::{ago, brief, brief_size, moment},
+    values::{ago, brief, brief_size, moment, point},
 };
 use crate::{
     failure::Failure,
@@ -432,7 +432,7 @@ fn show(shown: &Shown, names: &Names, now: Timestamp, settings: &Settings) {
         ];
         let mut rows: Vec<_> = details.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         rows.push(("since", ago(now, hold.since)));
-        rows.extend(hold.until.map(|until| ("until", ago(now, until))));
+        rows.extend(hold.until.map(|until| ("until", point(now, until))));
         output::fields(&rows);
     } else if let Some(outcome) = &message.outcome {
         explain_outcome(outcome);

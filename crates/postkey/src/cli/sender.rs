@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    output::{self, FAINT, GOOD, STRONG, WARN, styled},
+    output::{self, GOOD, STRONG, WARN, styled},
     progress::Progress,
     settings::Settings,
     wiring,
@@ -382,14 +382,12 @@ fn print(sender: &Saved) {
         (Stage::Incomplete { missing }, _) if missing.contains(&postkey_store::Missing::Credential) => "-",
         _ => "has produced a token",
     };
-    for (name, value) in [
+    output::fields(&[
         ("Email Address", shown(values.mailbox.as_ref().map(ToString::to_string))),
         ("OAuth Client ID", shown(values.client_id.map(|id| id.to_string()))),
         ("Tenant ID", shown(values.tenant.map(|id| id.to_string()))),
         ("Credential", secret.into()),
-    ] {
-        output::line(format_args!("  {} {value}", styled(FAINT, format_args!("{name:<16}"))));
-    }
+    ]);
 }
 
 pub(super) async fn test(

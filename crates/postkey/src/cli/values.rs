@@ -65,8 +65,14 @@ pub(crate) fn ago(now: Timestamp, at: Timestamp) -> String {
     match passed.as_secs() {
         0 => "now".into(),
         1.. => format!("{} ago", brief(passed)),
-        _ => format!("in {}", brief(-passed)),
+        // Rounded: a pause of two hours does not end in one.
+        _ => format!("in {}", brief(-passed + half_a_unit(-passed))),
     }
+}
+
+/// `2026-11-24 15:00 UTC (in 2 h)`.
+pub(crate) fn point(now: Timestamp, at: Timestamp) -> String {
+    format!("{} ({})", at.strftime("%Y-%m-%d %H:%M UTC"), ago(now, at))
 }
 
 /// The largest unit that fits: `42 s`, `5 min`, `3 h`, `12 d`.
@@ -78,6 +84,15 @@ pub(crate) fn brief(length: SignedDuration) -> String {
         3_600..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+fn half_a_unit(length: SignedDuration) -> SignedDuration {
+    SignedDuration::from_secs(match length.as_secs() {
+        ..60 => 0,
+        60..3_600 => 30,
+        3_600..172_800 => 1_800,
+        _ => 43_200,
+    })
 }
 
 /// `1.4 MB`, `12 kB`, `340 B`.

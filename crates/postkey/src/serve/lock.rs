@@ -41,6 +41,15 @@ impl ServeLock {
     }
 }
 
+impl ServeLock {
+    /// Whether a server runs on a data folder.
+    pub(crate) fn is_held(data: &Path) -> bool {
+        let Ok(file) = File::open(data.join("serve.lock")) else { return false };
+        // A shared lock keeps nobody out for longer than this look.
+        matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
+    }
+}
+
 fn held(path: &Path, file: &mut File) -> Failure {
     /// The holder writes one line.
     const LIMIT: u64 = 200;
@@ -97,6 +106,7 @@ mod tests {
             "{refused}"
         );
         drop(first);
+        assert!(!ServeLock::is_held(folder.path()));
         assert!(ServeLock::take(folder.path(), now).is_ok());
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::lock::ServeLock;
 use crate::settings::{
     Settings,
     listeners::{Listeners, SmtpMode},
@@ -37,15 +38,14 @@ pub(crate) struct SmtpPlace {
 }
 
 impl Places {
-    /// As the settings say; a port that is taken free at each start, as the running server noted it.
+    /// As the running server noted them, whose environment may differ; else as the settings say.
     pub(crate) fn of(settings: &Settings) -> Self {
         let listeners = &settings.listeners;
-        let free = |at: Option<SocketAddr>| at.is_some_and(|at| at.port() == 0);
-        if free(listeners.http.listen.address()) || listeners.smtp.iter().any(|one| free(one.listen.address())) {
-            let noted = std::fs::read(noted_in(&settings.data)).ok();
-            if let Some(places) = noted.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-                return places;
-            }
+        let noted = || std::fs::read(noted_in(&settings.data)).ok();
+        if ServeLock::is_held(&settings.data)
+            && let Some(places) = noted().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        {
+            return places;
         }
         let smtp: Vec<_> = listeners.smtp.iter().map(|one| one.listen.address()).collect();
         Self::at(settings, &smtp, listeners.http.listen.address())

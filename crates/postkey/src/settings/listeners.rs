@@ -279,3 +279,63 @@ impl Listeners {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listeners(text: &str) -> Listeners {
+        #[derive(Deserialize)]
+        struct File {
+            #[serde(default)]
+            http: Http,
+            smtp: Option<Vec<SmtpListener>>,
+            #[serde(default)]
+            smtp_tls: SmtpTls,
+        }
+        let File { http, smtp, smtp_tls } = toml::from_str(text).unwrap();
+        Listeners { serve: Serve::default(), http, smtp: smtp.unwrap_or_else(default_smtp), smtp_tls }
+    }
+
+    #[test]
+    fn beyond_loopback_nothing_is_open_without_tls_or_a_declared_exception() {
+        for (text, refusal) in [
+            ("", None),
+            ("[http]\nlisten = \"0.0.0.0:8025\"", Some("in clear text")),
+            ("[http]\nlisten = \"0.0.0.0:8025\"\nproxies = [\"10.0.0.0/8\"]", None),
+            ("[http]\nlisten = \"0.0.0.0:8025\"\ntls_certificate = \"c.pem\"", None),
+            ("[http]\nlisten = \"off\"", None),
+            ("[http]\ntls_key = \"k.pem\"", Some("has no certificate")),
+            ("[[smtp]]\nname = \"mx\"\nlisten = \"192.0.2.7:587\"", Some("no certificate for other machines")),
+            ("[[smtp]]\nname = \"mx\"\nlisten = \"192.0.2.7:587\"\n[smtp_tls]\nnames = [\"mail.x.example\"]", None),
+            ("[[smtp]]\nname = \"mx\"\nlisten = \"192.0.2.7:587\"\n[smtp_tls]\ncertificate = \"c.pem\"", None),
+            ("[[smtp]]\nname = \"old\"\nlisten = \"192.0.2.7:25\"\nmode = \"plain\"", None),
+            ("[[smtp]]\nname = \"old\"\nlisten = \"[::]:25\"\nmode = \"plain\"", Some("open on every address")),
+            (
+                "[[smtp]]\nname = \"a\"\nlisten = \"off\"\n[[smtp]]\nname = \"a\"\nlisten = \"off\"",
+                Some("called \"a\""),
+            ),
+            ("[[smtp]]\nname = \"a b\"\nlisten = \"off\"", Some("no name")),
+        ] {
+            let said = listeners(text).check().err().map(|failure| failure.diagnosis.what.clone());
+            match refusal {
+                None => assert_eq!(said, None, "{text}"),
+                Some(part) => assert!(said.as_ref().is_some_and(|said| said.contains(part)), "{text}: {said:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_needs_its_port() {
+        for (text, good) in [
+            ("127.0.0.1:25", true),
+            ("[::1]:25", true),
+            ("off", true),
+            ("127.0.0.1", false),
+            (":25", false),
+            ("25", false),
+        ] {
+            assert_eq!(text.parse::<Listen>().is_ok(), good, "{text}");
+        }
+    }
+}

@@ -152,3 +152,29 @@ impl Queueing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(text: &str) -> Limits {
+        let limits: LimitsSection = toml::from_str(text).unwrap();
+        Queueing { limits, ..Queueing::default() }.settings("host".into()).limits
+    }
+
+    #[test]
+    fn limits_are_the_documented_ones_until_they_are_lifted() {
+        assert_eq!(limits(""), Limits::DOCUMENTED);
+        let lifted = limits("messages_per_minute = 0\nrequests_per_10_minutes = 0");
+        assert_eq!(lifted, Limits { graph_messages: None, requests: None, ..Limits::DOCUMENTED });
+        let unpaced = limits("rates = false");
+        assert_eq!((unpaced.graph_at_once, unpaced.recipients, unpaced.upload), (4, None, None));
+        assert_eq!(limits("graph_concurrent = 0").graph_at_once, u32::MAX);
+    }
+
+    #[test]
+    fn the_queue_keeps_its_own_defaults() {
+        let (ours, theirs) = (Queueing::default().settings("host".into()), QueueSettings::default());
+        assert_eq!(format!("{ours:?}"), format!("{:?}", QueueSettings { host_name: "host".into(), ..theirs }));
+    }
+}
