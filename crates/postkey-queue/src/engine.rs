@@ -45,6 +45,8 @@ pub(crate) struct Engine {
     rearm: Notify,
     /// The store's view of what waits is to be read again.
     pub(crate) refresh: Notify,
+    /// A notice was written.
+    pub(crate) tell: Notify,
     pub(crate) tasks: TaskTracker,
     /// Nothing more begins.
     pub(crate) stop: CancellationToken,
@@ -93,6 +95,8 @@ pub(crate) struct State {
     pub(crate) hot_bytes: u64,
     /// Attempts in all lanes.
     pub(crate) in_hand: usize,
+    /// Since when the oldest that waits has been due, as of the last reading.
+    pub(crate) oldest: Option<Timestamp>,
 }
 
 impl State {
@@ -186,6 +190,7 @@ impl Engine {
             state: Mutex::default(),
             rearm: Notify::new(),
             refresh: Notify::new(),
+            tell: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             tally: Tally::default(),
@@ -628,7 +633,6 @@ impl Engine {
                 tenant: values.tenant,
                 app: values.app,
                 lane,
-                on_unknown: sender.on_unknown,
                 fingerprint: hasher.finish(),
             };
             if state.senders.get(&sender.id).is_some_and(|before| before.fingerprint != facts.fingerprint) {
@@ -660,6 +664,7 @@ impl Engine {
                 }
                 busy.push(id);
             }
+            state.oldest = waiting.iter().map(|work| work.oldest).min();
             self.tally.waiting.store(messages, Ordering::Relaxed);
             self.tally.waiting_bytes.store(bytes, Ordering::Relaxed);
         }

@@ -215,8 +215,8 @@ impl Engine {
 
     /// Notices what others write: new credentials, pauses, what people do to messages.
     pub(crate) async fn watch(self: Arc<Self>) {
+        // The first answer is that something changed: whatever came between the start's reading and this one is seen.
         let changes = self.store.changes();
-        changes.poll().await;
         let shared = matches!(self.store.location(), postkey_store::Location::Postgres(_));
         let mut last_shared = tokio::time::Instant::now();
         loop {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use postkey_base::{EmailAddress, TenantId};
-use postkey_store::{Hold, HoldCause, HoldScope, LocalAppId, OnUnknown, SenderId, SubmitterId};
+use postkey_store::{Hold, HoldCause, HoldScope, LocalAppId, SenderId, SubmitterId};
 
 use crate::{
     outbound::LaneKey,
@@ -23,8 +23,6 @@ pub(crate) struct SenderFacts {
     pub(crate) app: Option<LocalAppId>,
     /// Its lane; `None` while it is incomplete.
     pub(crate) lane: Option<LaneKey>,
-    /// What to do with what stays unknown.
-    pub(crate) on_unknown: OnUnknown,
     /// Changes when anything does that may end an outage: its values, its app's credentials.
     pub(crate) fingerprint: u64,
 }

@@ -199,6 +199,11 @@ impl Queue {
         }
     }
 
+    /// Whether a sender was noticed: a new one takes a moment.
+    pub fn knows_sender(&self, sender: postkey_store::SenderId) -> bool {
+        self.engine.facts(sender).is_some()
+    }
+
     /// Numbers about it, as of now.
     pub async fn gauges(&self) -> Vec<Gauge> {
         self.engine.gauges().await
@@ -222,7 +227,7 @@ impl Queue {
 }
 
 /// A message as the store will show it.
-fn queued(new: &NewMessage) -> QueuedMessage {
+pub(crate) fn queued(new: &NewMessage) -> QueuedMessage {
     QueuedMessage {
         id: new.id,
         submitter: new.submitter,

@@ -28,6 +28,8 @@ pub(crate) struct Case<'a> {
     pub(crate) now: Timestamp,
     /// How long a message is tried.
     pub(crate) give_up_after: Duration,
+    /// After how long it is late.
+    pub(crate) late_after: Duration,
     /// For jitter, 0..1.
     pub(crate) random: f64,
 }
@@ -57,6 +59,8 @@ pub(crate) struct Decision {
     pub(crate) failed: Vec<QueuedRecipient>,
     /// Recipients for whom it was taken in this attempt.
     pub(crate) taken: Vec<QueuedRecipient>,
+    /// It has just become late: whoever asked for it hears of that, once.
+    pub(crate) newly_late: bool,
 }
 
 /// What an attempt says about its lane.
@@ -124,6 +128,17 @@ const LONGEST_TEXT: usize = 2_000;
 
 /// Decides.
 pub(crate) fn decide(case: &Case<'_>) -> Decision {
+    let mut decision = decide_outcome(case);
+    let said = case.message.outcome.as_ref().is_some_and(|outcome| outcome["late"] == true);
+    let late = decision.to == MessageState::Deferred && case.now >= after(case.message.accepted_at, case.late_after);
+    if said || late {
+        decision.detail["late"] = json!(true);
+    }
+    decision.newly_late = late && !said;
+    decision
+}
+
+fn decide_outcome(case: &Case<'_>) -> Decision {
     let rest = case.report.retry_after();
     match &case.report.outcome {
         Outcome::Accepted(accepted) => {
@@ -163,6 +178,7 @@ fn of_unknown(case: &Case<'_>, unknown: &Unknown, rest: Option<Duration>) -> Dec
         lane: LaneWord::Network(diagnosis),
         failed: Vec::new(),
         taken: Vec::new(),
+        newly_late: false,
     }
 }
 
@@ -184,6 +200,7 @@ fn of_refusal(case: &Case<'_>, error: &TransportError) -> Decision {
         lane: lane.clone(),
         failed: Vec::new(),
         taken: Vec::new(),
+        newly_late: false,
     };
     let attempts = case.message.attempts + 1;
     match action {
@@ -435,6 +452,7 @@ fn by_recipient(case: &Case<'_>, told: &[Told], rest: RecipientState, mut detail
         lane: LaneWord::Nothing,
         failed,
         taken,
+        newly_late: false,
     }
 }
 

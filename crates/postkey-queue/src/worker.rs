@@ -146,6 +146,7 @@ impl Engine {
             report,
             now: self.clock.now(),
             give_up_after: self.settings.give_up_after,
+            late_after: self.settings.late_after,
             random: rand::random(),
         })
     }
@@ -228,23 +229,34 @@ impl Engine {
         id: LaneId,
         entry: Entry,
         connected: &Connected,
-        decision: Decision,
+        mut decision: Decision,
         message: Option<&Message>,
     ) -> Ended {
         let queued = &entry.message;
-        self.tell_sender(queued, &decision, message).await;
+        if decision.to == MessageState::Accepted && !connected.may_read {
+            decision.detail["last_fact"] =
+                json!("acceptance is the last fact known: this sender may not read its mailbox");
+        }
+        let told = self.tell_sender(queued, &decision, message).await;
         let notices = self.notices_of(queued, &decision, &connected.name);
+        let tells = !notices.is_empty();
         let settlement = Settlement {
             due_at: decision.due_at,
             attempts_delta: u32::from(decision.burns),
             outcome: Some(decision.detail.clone()),
             envelope: decision.envelope.clone(),
-            events: vec![NewMessageEvent { kind: decision.kind, detail: decision.detail.clone() }],
+            events: [NewMessageEvent { kind: decision.kind, detail: decision.detail.clone() }]
+                .into_iter()
+                .chain(told)
+                .collect(),
             recipients_sent: u32::try_from(decision.taken.len()).unwrap_or(u32::MAX),
             notices,
             ..Settlement::to(queued.id, queued.epoch, decision.to)
         };
         self.settle(settlement).await;
+        if tells {
+            self.tell.notify_one();
+        }
         self.after_settling(id, queued, &decision);
         self.heard(id, queued.sender, &decision.lane).await;
         match &decision.lane {

@@ -1,0 +1,4 @@
+//! The queue on a SQLite store, against a Graph on loopback that answers as a test asks.
+
+mod delivery;
+mod support;
