@@ -19,11 +19,14 @@ pub fn listed(value: &[u8]) -> Vec<Listed> {
     let mut found = Vec::new();
     let mut start = 0;
     let mut scan = Scan::default();
+    let mut word_end = 0;
     for (at, &byte) in value.iter().enumerate() {
-        if !scan.is_plain_at(byte) {
+        if at < word_end || !scan.is_plain_at(byte) {
             continue;
         }
         match byte {
+            // RFC 2047 §5 allows no comma in an encoded word here; Outlook's have them: `=?Windows-1252?Q?M=FCller,_Anna?=`.
+            b'=' => word_end = at + encoded_word(&value[at..]),
             // A group's name ends here; its members follow.
             b':' => start = at + 1,
             b',' | b';' => {
@@ -55,6 +58,19 @@ fn push(value: &[u8], range: Range<usize>, found: &mut Vec<Listed>) {
     }
     let address = text.parse().map_err(|_| String::from_utf8_lossy(&value[at.clone()]).into_owned());
     found.push(Listed { at, address });
+}
+
+/// How long the encoded word is that begins here; 0 if none does.
+fn encoded_word(text: &[u8]) -> usize {
+    /// RFC 2047 §2 allows 75 bytes; some programs write a whole name into one.
+    const LONGEST: usize = 512;
+    let text = &text[..text.len().min(LONGEST)];
+    let mut marks = text.iter().enumerate().filter(|(_, byte)| **byte == b'?').map(|(at, _)| at);
+    let (Some(1), Some(_), Some(_), Some(end)) = (marks.next(), marks.next(), marks.next(), marks.next()) else {
+        return 0;
+    };
+    let is_one = text.starts_with(b"=?") && text.get(end + 1) == Some(&b'=');
+    if is_one && !text[..end].iter().any(u8::is_ascii_whitespace) { end + 2 } else { 0 }
 }
 
 /// What stands between angle brackets, or all that is no comment and no blank.

@@ -48,10 +48,10 @@ pub async fn send_draft(graph: &Graph, mailbox: &EmailAddress, draft: &Draft) ->
     let made = match messages::create_draft(graph, mailbox, &draft.message).await {
         Ok(made) => made,
         Err(error) => {
-            if error.may_have_taken_effect() {
-                if let Some(id) = &draft.message.internet_message_id {
-                    discard_drafts(graph, mailbox, id).await;
-                }
+            if error.may_have_taken_effect()
+                && let Some(id) = &draft.message.internet_message_id
+            {
+                discard_drafts(graph, mailbox, id).await;
             }
             // Whatever became of the draft, it was not sent.
             return Outcome::Refused(error.into());

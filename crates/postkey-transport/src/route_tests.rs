@@ -165,3 +165,28 @@ fn what_repairs_add_counts_against_the_limit() {
     assert_eq!(grouped(999), "999");
     assert_eq!(grouped(1_000), "1,000");
 }
+
+#[test]
+fn json_only_when_asked_permitted_harmless_and_small_enough() {
+    let asked = SendWish { graph_json: true };
+    let filled = |attachment_bytes| Traits { size: 10_000, attachment_bytes, ..small() };
+    for (traits, abilities, wish, route) in [
+        (small(), all(), asked, Route::GraphJson),
+        (small(), all(), SendWish::default(), Route::GraphMime),
+        (small(), smtp(), asked, Route::Smtp),
+        (Traits { signed: true, ..small() }, all(), asked, Route::GraphMime),
+        (Traits { calendar: true, ..small() }, all(), asked, Route::GraphMime),
+        (filled(2_700_000), all(), asked, Route::GraphJson),
+        (filled(3_000_000), all(), asked, Route::GraphMime),
+        (Traits { text_bytes: 2_000_000, ..small() }, all(), asked, Route::GraphMime),
+        // In JSON as in a draft the envelope decides.
+        (
+            Traits { header_recipients_beyond: vec!["x@y.example".parse().unwrap()], ..small() },
+            all(),
+            asked,
+            Route::GraphJson,
+        ),
+    ] {
+        assert_eq!(choose_wished(&traits, &abilities, &wish).unwrap().route, route, "{traits:?} {wish:?}");
+    }
+}

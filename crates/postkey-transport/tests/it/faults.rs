@@ -7,7 +7,9 @@ use postkey_emulator::{
     exchange::administration::Right,
     faults::{Action, Fault},
 };
-use postkey_transport::{Outcome, OutcomeClass as C, Report, Transport, TransportError};
+use postkey_transport::{
+    Envelope, Outcome, OutcomeClass as C, Report, Route, RouteReason, Stamp, Transport, TransportError,
+};
 
 use crate::emulated::{Far, message, send};
 
@@ -267,5 +269,39 @@ async fn a_fault_of_the_whole_service_is_no_fault_of_the_message() {
         let (_, report) = send(&far.by_graph(), &message(&far.sender(), &far.tagged("news"), false)).await;
         assert_eq!(told(&report), expected, "{code}: {report:?}");
         has_words(&report);
+    }
+}
+
+#[tokio::test]
+async fn json_is_used_when_asked_for_and_does_no_harm() {
+    let far = Far::start().await;
+    let wish = postkey_transport::SendWish { graph_json: true };
+    let sample = far.emulator.sample().clone();
+    let (small, large) =
+        (message(&far.sender(), &sample.user_name, false), message(&far.sender(), &sample.user_name, true));
+    let signed = format!(
+        "From: {}\r\nTo: {}\r\nSubject: signed\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\nx\r\n--s--\r\n",
+        far.sender(),
+        sample.user_name
+    );
+    let signed = postkey_transport::Message::parse(signed.into_bytes()).unwrap();
+    for (name, message, route, reason) in [
+        ("small", &small, Route::GraphJson, RouteReason::AskedForJson),
+        ("large", &large, Route::GraphDraftUpload, RouteReason::TooLargeForOneRequest),
+        ("signed", &signed, Route::GraphMime, RouteReason::FitsOneRequest),
+    ] {
+        // The envelope decides: one recipient whom the headers do not name.
+        let people = [&sample.user_name, &sample.second_user_name].map(|one| one.parse().unwrap());
+        let envelope = Envelope::new(far.sender().parse().unwrap(), people).unwrap();
+        let id = uuid::Uuid::new_v4();
+        let stamp = Stamp { id, at: "2026-11-24T07:05:00Z".parse().unwrap() };
+        let report = far.by_drafts().send_wished(message, &envelope, &stamp, &wish).await;
+        assert!(report.outcome.is_accepted(), "{name}: {report:?}");
+        let choice = report.choice.unwrap();
+        assert_eq!((choice.route, choice.reason), (route, reason), "{name}");
+        assert_eq!(far.arrived(id), (1, 2), "{name}");
+        let mailbox = far.sender().parse().unwrap();
+        let copy = postkey_transport::seen_in_sent(far.graph(), &mailbox, &report.message_id.unwrap(), Some(id)).await;
+        assert!(copy.unwrap().is_some_and(|copy| copy.confirmed), "{name}: it is found by its Message-ID and stamp");
     }
 }
