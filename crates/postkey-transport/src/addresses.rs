@@ -164,6 +164,8 @@ mod tests {
             ("", vec![]),
             (" , ,a@x.example,", vec!["a@x.example"]),
             ("=?utf-8?q?J=C3=B6rg=2C?= <j@x.example>", vec!["j@x.example"]),
+            ("=?Windows-1252?Q?M=FCller,_(Anna)?= <a@x.example>, b@x.example", vec!["a@x.example", "b@x.example"]),
+            ("=?no word, a@x.example", vec!["a@x.example"]),
             ("Jörg <jörg@köln.example>", vec!["jörg@köln.example"]),
             ("no address at all, a@x.example", vec!["a@x.example"]),
         ] {
