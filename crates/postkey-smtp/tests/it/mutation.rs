@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use postkey_smtp::proxy_protocol::{Progress, read_header};
-
 use crate::{
     dialog::{Dialog, Step},
     properties,
@@ -106,7 +104,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 fn run(target: &str, mut check: impl FnMut(&[u8], &[usize])) {
     let (seeds, mut dice) = (seeds(target), Dice(0x9e37_79b9_7f4a_7c15));
     for seed in &seeds {
-        check(seed, &[seed.len() / 2]);
+        check(seed, &properties::cuts_of(seed));
     }
     let started = Instant::now();
     let mut rounds = 0;
@@ -130,15 +128,27 @@ fn mutated_messages_end_where_they_end() {
 
 #[test]
 fn mutated_proxy_headers_are_read_or_refused() {
-    run("proxy_protocol", |bytes, cuts| {
-        let read = read_header(bytes);
-        if let Ok(Progress::Complete { length, .. }) = read {
-            assert!(length <= bytes.len());
-            assert_eq!(read_header(&bytes[..length]), read);
+    run("proxy_protocol", properties::header_holds);
+}
+
+/// Run by hand after dialogs were added; see `fuzz/README.md`.
+#[test]
+#[ignore = "writes the dialogs into fuzz/corpus as seeds"]
+fn dialogs_become_seeds() {
+    let corpus = format!("{}/../../fuzz/corpus", env!("CARGO_MANIFEST_DIR"));
+    for dialog in Dialog::all(&format!("{}/tests/dialogs", env!("CARGO_MANIFEST_DIR"))) {
+        let sent = dialog.steps.into_iter().filter_map(|step| match step {
+            Step::Send(bytes) => Some(bytes),
+            _ => None,
+        });
+        let whole: Vec<u8> = sent.flatten().collect();
+        let body = whole.windows(6).position(|window| window.eq_ignore_ascii_case(b"DATA\r\n")).map(|at| at + 6);
+        for (target, bytes) in [("smtp_session", Some(&whole[..])), ("smtp_data", body.map(|at| &whole[at..]))] {
+            let folder = format!("{corpus}/{target}");
+            std::fs::create_dir_all(&folder).unwrap();
+            if let Some(bytes) = bytes.filter(|bytes| bytes.len() <= 20_000) {
+                std::fs::write(format!("{folder}/{}", dialog.name), bytes).unwrap();
+            }
         }
-        // What a shorter read told stays true.
-        for early in cuts.iter().map(|&cut| read_header(&bytes[..cut.min(bytes.len())])) {
-            assert!(early == Ok(Progress::Incomplete) || early == read, "{}", bytes.escape_ascii());
-        }
-    });
+    }
 }

@@ -1,6 +1,9 @@
 //! What holds for any bytes a client may send; shared with the fuzz targets.
 
-use postkey_smtp::server::{Answer, Event, Session, SessionSettings};
+use postkey_smtp::{
+    proxy_protocol::{MAX_HEADER, Progress, read_header},
+    server::{Answer, Event, Session, SessionSettings},
+};
 
 /// What a session made of some bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,6 +95,15 @@ pub(crate) fn holds(bytes: &[u8], cuts: &[usize]) {
     assert!(messages <= begun);
 }
 
+/// Places to cut these bytes at, which are the same each time they are tried.
+pub(crate) fn cuts_of(bytes: &[u8]) -> Vec<usize> {
+    // FNV-1a
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    (0..4).map(|part| (hash >> (16 * part)) as usize & 0xffff).collect()
+}
+
 fn replies_are_well_formed(written: &[u8]) {
     let text = std::str::from_utf8(written).expect("replies are ASCII");
     assert!(text.is_empty() || text.ends_with("\r\n"));
@@ -158,4 +170,18 @@ fn unstuffed(sent: &[u8]) -> Vec<u8> {
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// A PROXY header at the start of some bytes: read or refused, and the same from every prefix that tells.
+pub(crate) fn header_holds(bytes: &[u8], cuts: &[usize]) {
+    let read = read_header(bytes);
+    if let Ok(Progress::Complete { length, .. }) = read {
+        assert!(length <= bytes.len() && length <= MAX_HEADER);
+        assert_eq!(read_header(&bytes[..length]), read);
+        assert_eq!(read_header(&bytes[..length - 1]), Ok(Progress::Incomplete));
+    }
+    // What fewer bytes told stays true with more.
+    for early in cuts.iter().map(|cut| read_header(&bytes[..cut % (bytes.len() + 1)])) {
+        assert!(early == Ok(Progress::Incomplete) || early == read, "{}", bytes.escape_ascii());
+    }
 }
