@@ -36,6 +36,9 @@ pub(crate) struct Emulate {
     /// What is kept of mail that has been delivered; it is counted all the same
     #[arg(long, value_enum, default_value_t = KeepWord::All)]
     keep: KeepWord,
+    /// So many more mailboxes in the tenant, box-0 and on
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    mailboxes: usize,
     /// Listen on this address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     listen: IpAddr,
@@ -90,6 +93,9 @@ impl Emulate {
             ..EmulatorSettings::default()
         };
         let emulator = start(settings).await?;
+        for number in 0..self.mailboxes {
+            emulator.hire(&format!("box-{number}"));
+        }
         if let Some(path) = &self.env {
             environment::write(path, &emulator.environment())
                 .map_err(|cause| Failure::file(path, "written to", cause))?;

@@ -140,23 +140,19 @@ pub(crate) enum StateChoice {
     Cancelled,
 }
 
-impl StateChoice {
-    /// What it is among the states that the store knows; a held or scheduled message is queued or deferred there.
-    fn stored(self) -> Option<MessageState> {
-        Some(match self {
-            Self::Queued => MessageState::Queued,
-            Self::Sending => MessageState::Sending,
-            Self::Deferred => MessageState::Deferred,
-            Self::Unknown => MessageState::Unknown,
-            Self::Accepted => MessageState::Accepted,
-            Self::Failed => MessageState::Failed,
-            Self::Cancelled => MessageState::Cancelled,
-            Self::Held | Self::Scheduled => return None,
-        })
-    }
-
-    fn is(self, shown: ShownState) -> bool {
-        word(shown) == self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+impl From<StateChoice> for ShownState {
+    fn from(choice: StateChoice) -> Self {
+        match choice {
+            StateChoice::Queued => Self::Queued,
+            StateChoice::Scheduled => Self::Scheduled,
+            StateChoice::Held => Self::Held,
+            StateChoice::Sending => Self::Sending,
+            StateChoice::Deferred => Self::Deferred,
+            StateChoice::Unknown => Self::Unknown,
+            StateChoice::Accepted => Self::Accepted,
+            StateChoice::Failed => Self::Failed,
+            StateChoice::Cancelled => Self::Cancelled,
+        }
     }
 }
 
@@ -294,7 +290,7 @@ impl List {
             Some(id) => Some(resolve(outside, std::slice::from_ref(id)).await?[0]),
             None => None,
         };
-        let mut filter = MessageFilter {
+        let filter = MessageFilter {
             sender,
             submitter,
             recipient,
@@ -304,15 +300,21 @@ impl List {
             since: self.since.as_deref().map(|text| moment(text, "--since")).transpose()?,
             until: self.until.as_deref().map(|text| moment(text, "--until")).transpose()?,
             before,
+            limit: self.limit,
             ..MessageFilter::default()
         };
-        let found = if let [one] = self.state.as_slice()
-            && let Some(state) = one.stored()
-        {
-            filter.state = Some(state);
-            matching(outbox, filter, &self.state, self.limit).await?
-        } else {
-            matching(outbox, filter, &self.state, self.limit).await?
+        let found = match self.state.as_slice() {
+            [] => outbox.list(&filter).await?,
+            [one] => outbox.list_shown(&filter, (*one).into()).await?,
+            several => {
+                let mut found = Vec::new();
+                for state in several {
+                    found.extend(outbox.list_shown(&filter, (*state).into()).await?);
+                }
+                found.sort_by_key(|one| std::cmp::Reverse(one.message.id));
+                found.truncate(self.limit as usize);
+                found
+            }
         };
         if json {
             let rows: Vec<Value> = found.iter().map(|one| as_json(one, &names)).collect();
@@ -333,31 +335,6 @@ impl List {
         }
         Ok(())
     }
-}
-
-/// Reads on until there are enough: some states are known only from other rows.
-async fn matching(
-    outbox: &Outbox,
-    mut filter: MessageFilter,
-    states: &[StateChoice],
-    limit: u32,
-) -> Result<Vec<Listed>, Failure> {
-    /// Of a million messages that do not match, a person does not want to wait for the end.
-    const MOST_PAGES: u32 = 40;
-    let mut found = Vec::new();
-    for _ in 0..MOST_PAGES {
-        filter.limit = if states.is_empty() { limit } else { MessageFilter::MOST };
-        let page = outbox.list(&filter).await?;
-        let full = page.len() == filter.limit as usize;
-        filter.before = page.last().map(|one| one.message.id);
-        found
-            .extend(page.into_iter().filter(|one| states.is_empty() || states.iter().any(|state| state.is(one.shown))));
-        if !full || found.len() >= limit as usize {
-            break;
-        }
-    }
-    found.truncate(limit as usize);
-    Ok(found)
 }
 
 fn row(one: &Listed, names: &Names, now: Timestamp) -> Vec<String> {
@@ -491,23 +468,28 @@ fn since(length: jiff::SignedDuration) -> String {
     }
 }
 
-/// `route Graph sendMail, attempt 1`: a flat object in words; what is nested keeps its form.
+/// `attempt 1, route graph-mime`: an object in words, with what is nested laid flat.
 fn json_words(value: &Value) -> String {
-    let one = |value: &Value| match value {
-        Value::String(text) => plain(text),
-        other => plain(&other.to_string()),
-    };
     match value {
         Value::Object(fields) => {
-            let words = fields.iter().filter(|(_, value)| !value.is_null());
-            words
-                .map(|(name, value)| format!("{}: {}", name.replace('_', " "), one(value)))
-                .collect::<Vec<_>>()
-                .join(", ")
+            let words = fields.iter().filter_map(|(name, value)| match value {
+                Value::Null => None,
+                Value::Object(_) => Some(json_words(value)).filter(|words| !words.is_empty()),
+                Value::Array(list) if list.is_empty() => None,
+                other => Some(format!("{} {}", name.replace('_', " "), json_words(other))),
+            });
+            words.collect::<Vec<_>>().join(", ")
         }
+        Value::Array(list) => list.iter().map(in_a_list).collect::<Vec<_>>().join(" and "),
+        Value::String(text) => plain(text),
         Value::Null => String::new(),
-        other => one(other),
+        other => plain(&other.to_string()),
     }
+}
+
+/// What is one of several is named by its kind.
+fn in_a_list(value: &Value) -> String {
+    value.get("kind").and_then(Value::as_str).map_or_else(|| json_words(value), plain)
 }
 
 fn conclude(
@@ -666,9 +648,14 @@ mod tests {
     #[test]
     fn the_detail_of_a_step_is_told_in_words() {
         for (detail, said) in [
-            (json!({ "route": "Graph sendMail", "attempt": 1, "next_at": null }), "attempt: 1, route: Graph sendMail"),
-            (json!({ "reply": "250 2.0.0\u{1b}[2J" }), "reply: 250 2.0.0 [2J"),
-            (json!({}), ""),
+            (json!({ "route": "Graph sendMail", "attempt": 1, "next_at": null }), "attempt 1, route Graph sendMail"),
+            (json!({ "reply": "250 2.0.0\u{1b}[2J" }), "reply 250 2.0.0 [2J"),
+            (json!({ "facts": { "tls": { "version": "TLSv1_3" } }, "size": 7 }), "version TLSv1_3, size 7"),
+            (
+                json!({ "repairs": [{ "kind": "stamp-id", "detail": "x" }, { "kind": "date" }] }),
+                "repairs stamp-id and date",
+            ),
+            (json!({ "repairs": [] }), ""),
             (Value::Null, ""),
         ] {
             assert_eq!(json_words(&detail), said);
@@ -688,20 +675,10 @@ mod tests {
     }
 
     #[test]
-    fn every_state_that_is_shown_can_be_asked_for() {
+    fn a_state_is_asked_for_by_the_word_it_is_shown_by() {
         for choice in StateChoice::value_variants() {
-            let shown = [
-                ShownState::Queued,
-                ShownState::Scheduled,
-                ShownState::Held,
-                ShownState::Sending,
-                ShownState::Deferred,
-                ShownState::Unknown,
-                ShownState::Accepted,
-                ShownState::Failed,
-                ShownState::Cancelled,
-            ];
-            assert_eq!(shown.into_iter().filter(|&state| choice.is(state)).count(), 1, "{choice:?}");
+            let asked = choice.to_possible_value().map(|value| value.get_name().to_owned());
+            assert_eq!(asked.as_deref(), Some(word((*choice).into())));
         }
     }
 }

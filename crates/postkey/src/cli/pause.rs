@@ -2,8 +2,9 @@
 
 use clap::Args;
 use jiff::Timestamp;
+use postkey_queue::Outbox;
 use postkey_setup::connection::Outside;
-use postkey_store::{Hold, HoldCause, HoldScope};
+use postkey_store::HoldScope;
 use serde_json::json;
 
 use super::values::{length, moment};
@@ -52,19 +53,9 @@ pub(super) async fn pause(
 ) -> Result<(), Failure> {
     let now = outside.clock.now();
     let until = how.until(now)?;
-    let hold = Hold {
-        scope,
-        cause: HoldCause::Paused,
-        class: None,
-        code: None,
-        reason: how.reason.unwrap_or_else(|| "paused by hand".into()),
-        remedy: None,
-        who: None,
-        since: now,
-        until,
-        by: std::env::var("USER").ok().filter(|user| !user.is_empty()),
-    };
-    outside.store.put_hold(&hold).await?;
+    let by = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "command line".into());
+    let reason = how.reason.unwrap_or_else(|| "paused by hand".into());
+    let hold = outbox(outside).pause(scope, &reason, until, &by).await?;
     if json {
         output::json(&hold);
         return Ok(());
@@ -78,20 +69,20 @@ pub(super) async fn pause(
     Ok(())
 }
 
-/// Lets go what a person held.
+/// Lets go what was held, by a person or by an outage: then it is tried at once.
 pub(super) async fn resume(outside: &Outside, scope: HoldScope, what: &str, json: bool) -> Result<(), Failure> {
-    let lifted = outside.store.lift_hold(&scope, HoldCause::Paused).await?;
-    let outage = outside.store.holds().await?.into_iter().find(|hold| hold.scope == scope);
+    let resumed = outbox(outside).resume(&scope).await?;
     if json {
-        output::json(&json!({ "resumed": lifted, "held": outage }));
+        output::json(&json!({ "resumed": resumed }));
         return Ok(());
     }
-    match lifted {
+    match resumed {
         true => output::line(format_args!("{} {what} goes out again", styled(GOOD, "resumed:"))),
-        false => output::note(format_args!("{what} was not paused")),
-    }
-    if let Some(outage) = outage {
-        output::note(format_args!("{} it still waits: {}", styled(WARN, "!"), outage.reason));
+        false => output::note(format_args!("{what} was not held")),
     }
     Ok(())
+}
+
+fn outbox(outside: &Outside) -> Outbox {
+    Outbox::new(outside.store.clone(), outside.clock.clone())
 }
