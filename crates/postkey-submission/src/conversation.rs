@@ -126,6 +126,10 @@ impl Conversation {
     }
 
     pub(crate) fn authenticate(&mut self, credentials: &Credentials) -> Said {
+        if credentials.authorization.is_some() {
+            // RFC 4616 §2: to act as another is another right, which nobody has here.
+            return Reply::new(535, EnhancedCode::parse("5.7.8"), ["No submitter may act for another"]).into();
+        }
         let outcome = self.house.directory.login(&credentials.name, credentials.password.expose(), self.client);
         match outcome {
             Ok(signed_in) => {
@@ -141,7 +145,7 @@ impl Conversation {
                 tracing::warn!(
                     listener.name = &*self.listener,
                     client.address = %self.client,
-                    submitter.name = shortened(&credentials.name),
+                    submitter.name = self.as_logged(&credentials.name),
                     error.code = refusal.code(),
                     "sign-in refused: {refusal}"
                 );
@@ -380,6 +384,15 @@ impl Conversation {
         reply.into()
     }
 
+    /// A name as it may stand in a log: some people put the password where the name belongs.
+    fn as_logged(&self, name: &str) -> String {
+        let length = name.chars().count();
+        if length <= SHOWN_OF_A_NAME || name.contains('@') || self.house.directory.submitter(name).is_some() {
+            return name.chars().take(SHOWN_OF_AN_ADDRESS).collect();
+        }
+        format!("(unknown, {length} characters)")
+    }
+
     fn submitter(&self) -> Option<&str> {
         self.signed_in.as_ref().map(|signed_in| signed_in.known.name())
     }
@@ -439,15 +452,9 @@ fn bad_sequence() -> Said {
     Reply::new(503, EnhancedCode::parse("5.5.1"), ["MAIL first"]).into()
 }
 
-/// A name as it may stand in a log: some clients send the password where the name belongs.
-fn shortened(name: &str) -> String {
-    if name.chars().count() <= SHOWN_OF_A_NAME {
-        return name.to_owned();
-    }
-    name.chars().take(SHOWN_OF_A_NAME).chain(['…']).collect()
-}
-
 /// Longer than any local name, shorter than any generated password.
 const SHOWN_OF_A_NAME: usize = 20;
+/// Of `name@domain`, or a name we know.
+const SHOWN_OF_AN_ADDRESS: usize = 100;
 /// RFC 5321 §4.5.3.2.6: a client waits 10 minutes for the answer to its message. A commit takes milliseconds.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(120);

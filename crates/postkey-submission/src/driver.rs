@@ -34,6 +34,8 @@ pub(crate) struct Driver {
     /// When what the session waits for must be there.
     due: Instant,
     waits_for: Expects,
+    /// Something came that was more than a part of a line or of a message.
+    understood: bool,
     sign_in_due: Instant,
     said_stop: bool,
 }
@@ -86,6 +88,7 @@ impl Driver {
             buffer: BytesMut::new(),
             filled: false,
             waits_for: Expects::Command,
+            understood: true,
             said_stop: false,
         }
     }
@@ -130,11 +133,15 @@ impl Driver {
     async fn talk(&mut self) -> Ended {
         loop {
             let event = self.session.next();
-            let said = match event {
-                Event::NeedsInput => match self.read().await {
+            if event == Event::NeedsInput {
+                match self.read().await {
                     Ok(()) => continue,
                     Err(ended) => return ended,
-                },
+                }
+            }
+            self.understood = true;
+            let said = match event {
+                Event::NeedsInput => continue,
                 Event::Write => match self.write().await {
                     Ok(()) => continue,
                     Err(ended) => return ended,
@@ -225,16 +232,15 @@ impl Driver {
         }
     }
 
-    /// A deadline belongs to what is awaited, not to each byte of it.
+    /// A deadline belongs to what is awaited, not to each byte of it: it is set anew only when something was understood.
     fn set_deadline(&mut self) {
-        let expects = self.session.expects();
-        if expects == self.waits_for && expects == Expects::Message {
+        if !std::mem::take(&mut self.understood) {
             return;
         }
-        self.waits_for = expects;
+        self.waits_for = self.session.expects();
         let settings = &self.house.settings;
         self.due = Instant::now()
-            + match expects {
+            + match self.waits_for {
                 Expects::Message => settings.data_within,
                 Expects::Command | Expects::SaslResponse | Expects::Nothing => settings.command_within,
             };

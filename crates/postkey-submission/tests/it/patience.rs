@@ -13,7 +13,6 @@ use crate::{
 fn hasty() -> Plan {
     let mut plan = Plan::default();
     plan.settings.command_within = Duration::from_millis(300);
-    plan.settings.sign_in_within = Duration::from_millis(900);
     plan.settings.data_within = Duration::from_millis(300);
     plan.settings.handshake_within = Duration::from_millis(300);
     plan.settings.bytes_per_second = 1_000_000;
@@ -40,6 +39,7 @@ async fn a_trickle_of_bytes_buys_no_time() {
     };
     let said = trickle.await;
     assert!(said.starts_with("421 4.4.2 "), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(5), "the sign-in's own deadline is later");
 
     // A message that comes too slowly.
     let mut slow = Client::greeted(house.at("starttls")).await;
@@ -57,7 +57,17 @@ async fn a_trickle_of_bytes_buys_no_time() {
     assert!(said.starts_with("421 4.4.2 "), "{said}");
     assert!(slow.is_closed().await);
 
-    // Nobody who talks without ever signing in.
+    // A handshake that is not made.
+    let mut silent = Client::connect(house.at("implicit")).await;
+    assert!(silent.is_closed().await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn who_never_signs_in_does_not_stay() {
+    let mut plan = Plan::default();
+    plan.settings.sign_in_within = Duration::from_millis(500);
+    let house = House::built(plan).await;
     let mut chatty = Client::greeted(house.at("starttls")).await;
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let said = loop {
@@ -68,10 +78,6 @@ async fn a_trickle_of_bytes_buys_no_time() {
         }
     };
     assert!(said.starts_with("421 4.4.2 "), "{said}");
-
-    // Nor a handshake that is not made.
-    let mut silent = Client::connect(house.at("implicit")).await;
-    assert!(silent.is_closed().await);
     house.close().await;
 }
 
