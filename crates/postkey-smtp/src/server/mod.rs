@@ -3,8 +3,8 @@
 //! The owner of the socket asks [`Session::next`] what to do, does it, and tells the session: [`Session::feed`] what was
 //! read, [`Session::secured`] after the handshake, [`Session::answer`] to whatever asks for a decision. Replies leave in
 //! the order of their commands, also under PIPELINING: what stands behind a command that waits for its answer stays
-//! unread. The request grammar is our own: smtp-proto takes a lone line feed for a line's end, skips carriage returns
-//! anywhere, and cannot say which parameter it did not know or which of an old device's liberties it met.
+//! unread. The request grammar is our own: smtp-proto takes a lone line feed for the end of a command, skips carriage
+//! returns within its words, knows paths in angle brackets only, and takes parameters that we do not offer.
 
 mod auth;
 mod bdat;
