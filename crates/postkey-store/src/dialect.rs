@@ -27,9 +27,6 @@ pub(crate) enum Dialect {
 pub(crate) enum Access {
     Read,
     Write,
-    /// Like `Write`, but each statement sees what others have committed, and rows are locked one by one: for the queue's writer,
-    /// which looks at each row that it changes.
-    Grouped,
     /// Like `Write`, but each statement sees what others have committed: what was so before a lock was waited for is not so after.
     Migrate,
 }
@@ -58,9 +55,9 @@ impl Dialect {
     pub(crate) fn begin(self, access: Access) -> &'static str {
         match (self, access) {
             (Self::Sqlite, Access::Read) => "BEGIN",
-            (Self::Sqlite, Access::Write | Access::Grouped | Access::Migrate) => "BEGIN IMMEDIATE",
+            (Self::Sqlite, Access::Write | Access::Migrate) => "BEGIN IMMEDIATE",
             (Self::Postgres, Access::Read) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            (Self::Postgres, Access::Migrate | Access::Grouped) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            (Self::Postgres, Access::Migrate) => "BEGIN ISOLATION LEVEL READ COMMITTED",
             (Self::Postgres, Access::Write) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
         }
     }

@@ -184,7 +184,7 @@ pub(super) fn count_accepted(ledger: &mut Ledger, message: &NewMessage) {
     if let Some(submitter) = message.submitter {
         let recipients = signed(message.envelope.recipients.len() as u64);
         let used = Counting { messages: 1, recipients, bytes };
-        ledger.used(Usage::Submitted(submitter), message.accepted_at, used);
+        ledger.usage.add(Usage::Submitted(submitter), message.accepted_at, used);
     }
 }
 
@@ -192,7 +192,7 @@ pub(super) fn count_accepted(ledger: &mut Ledger, message: &NewMessage) {
 pub(super) fn count_sent(ledger: &mut Ledger, found: &Found, settlement: &Settlement, now: Timestamp) {
     if settlement.recipients_sent > 0 {
         let used = Counting { messages: 1, recipients: i64::from(settlement.recipients_sent), bytes: found.size };
-        ledger.used(Usage::Sent(found.sender), now, used);
+        ledger.usage.add(Usage::Sent(found.sender), now, used);
     }
 }
 

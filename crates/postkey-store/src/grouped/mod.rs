@@ -1,6 +1,7 @@
 //! The queue's hot path: one writer that commits what many callers wait for, in one transaction after the other.
 
 mod group;
+mod script;
 mod statement;
 mod write;
 mod writer;

@@ -1,69 +1,42 @@
-//! The statements of one grouped transaction.
+//! What one grouped transaction reads and writes.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use jiff::Timestamp;
-use sqlx::{Any, any::AnyArguments, query::Query};
 
 use super::{
     Accepted,
     group::{Changed, Found, Group, Verdicts, begin, count_accepted, count_change, count_sent, settle},
-    statement::{ManyRows, Texts, next_size},
-    writer::OPERATION,
+    script::{Script, Value},
+    statement::{ManyRows, next_size},
 };
 use crate::{
     IdempotencyKey, MessageId, NewMessage, NewMessageEvent, NewNotice, StoreError,
     dialect::Dialect,
-    messages::{Ledger, envelope_json, signed, submitter_key, submitter_of},
+    messages::{Ledger, UsageLedger, envelope_json, signed, submitter_key, submitter_of},
     row::{Row, milliseconds},
-    store::Shared,
 };
-
-type Statement = Query<'static, Any, AnyArguments>;
 
 /// One transaction that is being written.
 pub(super) struct Write<'c> {
-    inner: sqlx::Transaction<'c, Any>,
-    shared: &'c Arc<Shared>,
-    texts: &'c mut Texts,
-    stripe: i64,
-    now: Timestamp,
+    pub(super) script: Script<'c>,
+    pub(super) dialect: Dialect,
+    pub(super) stripe: i64,
+    pub(super) now: Timestamp,
 }
 
-impl<'c> Write<'c> {
-    pub(super) fn new(
-        inner: sqlx::Transaction<'c, Any>,
-        shared: &'c Arc<Shared>,
-        texts: &'c mut Texts,
-        stripe: i64,
-    ) -> Self {
-        Self { inner, shared, texts, stripe, now: shared.clock.now() }
-    }
-
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().await.map_err(|error| self.shared.classify(OPERATION, error))
-    }
-
-    pub(super) async fn roll_back(self) -> Result<(), sqlx::Error> {
-        self.inner.rollback().await
-    }
-
-    /// Everything of a group but the commit.
-    pub(super) async fn all(&mut self, group: &Group) -> Result<Verdicts, StoreError> {
+impl Write<'_> {
+    /// Everything of a group but the commit. What was used of quotas is not written, but given.
+    pub(super) async fn all(&mut self, group: &Group) -> Result<(Verdicts, UsageLedger), StoreError> {
         let (mut verdicts, mut ledger) = (Verdicts::default(), Ledger::default());
-        let mut timeline = Vec::new();
-        let mut messages = Vec::with_capacity(group.accepts.len());
+        let (mut messages, mut notices, mut timeline) = (Vec::new(), Vec::new(), Vec::new());
         verdicts.accepts = self.claim_keys(group).await?;
         for ((message, _), verdict) in group.accepts.iter().zip(&verdicts.accepts) {
             if matches!(verdict, Ok(Accepted { repeated: false, .. })) {
                 messages.push(&**message);
             }
         }
-        let mut notices = Vec::new();
         let changes = self.decide(group, &mut verdicts, &mut ledger, &mut timeline).await?;
         for ((settlement, _), verdict) in group.settles.iter().zip(&verdicts.settles) {
             if verdict.is_ok() {
@@ -79,55 +52,23 @@ impl<'c> Write<'c> {
         self.update_messages(&changes).await?;
         self.insert_events(&timeline).await?;
         self.insert_notices(&notices).await?;
-        self.write_ledger(&ledger).await?;
-        Ok(verdicts)
+        self.add_counts(&ledger).await?;
+        Ok((verdicts, ledger.usage))
     }
 
     /// What each acceptance is: new, or a repetition of an earlier one, or a key used for something else.
     async fn claim_keys(&mut self, group: &Group) -> Result<Vec<Result<Accepted, StoreError>>, StoreError> {
-        /// The submitter and its key.
-        type Key = (String, String);
-        let key_of =
-            |message: &NewMessage, key: &IdempotencyKey| -> Key { (submitter_key(message.submitter), clean(&key.key)) };
         // The first of a group claims the key; in the order of the keys, so that two writers never wait in a circle.
-        let mut claims = BTreeMap::<Key, (&NewMessage, &IdempotencyKey)>::new();
+        let mut claims = BTreeMap::<ClaimedKey, (&NewMessage, &IdempotencyKey)>::new();
         for (message, _) in &group.accepts {
             if let Some(key) = &message.idempotency_key {
-                claims.entry(key_of(message, key)).or_insert((message, key));
+                claims.entry(claimed_key(message, key)).or_insert((message, key));
             }
         }
-        let mut owners = HashMap::<Key, (MessageId, String)>::new();
-        if !claims.is_empty() {
-            let rows: Vec<_> = claims.iter().collect();
-            let mut claimed = Vec::new();
-            for chunk in chunks(&rows) {
-                let mut query = self.texts.query(&CLAIM_KEYS, chunk.len());
-                for ((submitter, name), (message, key)) in chunk {
-                    query = query
-                        .bind(submitter.clone())
-                        .bind(name.clone())
-                        .bind(BASE64.encode(key.fingerprint))
-                        .bind(message.id.to_string())
-                        .bind(milliseconds(self.now));
-                }
-                for row in self.fetch("idempotency_keys", "name", query).await? {
-                    claimed.push((row.text("submitter_id")?, row.text("name")?));
-                }
-            }
-            for key in claimed {
-                if let Some((message, given)) = claims.get(&key) {
-                    owners.insert(key, (message.id, BASE64.encode(given.fingerprint)));
-                }
-            }
-            for key in claims.keys() {
-                if !owners.contains_key(key) {
-                    owners.insert(key.clone(), self.owner_of(key).await?);
-                }
-            }
-        }
+        let owners = self.owners(&claims).await?;
         let verdict = |message: &NewMessage| {
             let Some(key) = &message.idempotency_key else { return Ok(Accepted { id: message.id, repeated: false }) };
-            match owners.get(&key_of(message, key)) {
+            match owners.get(&claimed_key(message, key)) {
                 Some((id, fingerprint)) if *fingerprint == BASE64.encode(key.fingerprint) => {
                     Ok(Accepted { id: *id, repeated: *id != message.id })
                 }
@@ -138,16 +79,40 @@ impl<'c> Write<'c> {
         Ok(group.accepts.iter().map(|(message, _)| verdict(message)).collect())
     }
 
-    async fn owner_of(&mut self, (submitter, name): &(String, String)) -> Result<(MessageId, String), StoreError> {
-        let query = sqlx::query(
-            "-- idempotency_key.find
-             SELECT name, message_id, fingerprint FROM idempotency_keys WHERE submitter_id = $1 AND name = $2",
-        )
-        .bind(submitter.clone())
-        .bind(name.clone());
-        let rows = self.fetch("idempotency_keys", "name", query).await?;
-        let row = rows.first().ok_or_else(|| StoreError::Changed { what: "the idempotency key".into() })?;
-        Ok((row.parse("message_id")?, row.text("fingerprint")?))
+    /// Whose each key is: the claimant's, if it is new.
+    async fn owners(
+        &mut self,
+        claims: &BTreeMap<ClaimedKey, (&NewMessage, &IdempotencyKey)>,
+    ) -> Result<HashMap<ClaimedKey, (MessageId, String)>, StoreError> {
+        let mut owners = HashMap::with_capacity(claims.len());
+        let rows: Vec<_> = claims.iter().collect();
+        for chunk in chunks(&rows) {
+            let mut values = Vec::with_capacity(chunk.len() * CLAIM_KEYS.columns);
+            for ((submitter, name), (message, key)) in chunk {
+                values.push(Value::Text(submitter.clone()));
+                values.push(Value::Text(name.clone()));
+                values.push(Value::Text(BASE64.encode(key.fingerprint)));
+                values.push(Value::Text(message.id.to_string()));
+                values.push(Value::Number(milliseconds(self.now)));
+            }
+            let claimed = self.script.fetch(("idempotency_keys", "name"), &CLAIM_KEYS, chunk.len(), values).await?;
+            for row in claimed {
+                let key = (row.text("submitter_id")?, row.text("name")?);
+                if let Some((message, given)) = claims.get(&key) {
+                    owners.insert(key, (message.id, BASE64.encode(given.fingerprint)));
+                }
+            }
+        }
+        for key in claims.keys() {
+            if !owners.contains_key(key) {
+                let values = vec![Value::Text(key.0.clone()), Value::Text(key.1.clone())];
+                let rows = self.script.fetch(("idempotency_keys", "name"), &FIND_KEY, 1, values).await?;
+                // Removed in this very moment: who repeats it now finds it free.
+                let row = rows.first().ok_or_else(|| StoreError::Changed { what: "the idempotency key".into() })?;
+                owners.insert(key.clone(), (row.parse("message_id")?, row.text("fingerprint")?));
+            }
+        }
+        Ok(owners)
     }
 
     /// What becomes of the messages that are changed, each looked at under the lock that the write needs.
@@ -187,20 +152,22 @@ impl<'c> Write<'c> {
                 changes.push((job.id, changed));
             }
         }
-        // Rows are always written in the same order, so that two writers never wait in a circle.
-        changes.sort_by_key(|(id, _)| *id);
         Ok(changes)
     }
 
     async fn find(&mut self, ids: &[MessageId]) -> Result<HashMap<MessageId, Found>, StoreError> {
-        let statement = find(self.shared.dialect);
+        let statement = match self.dialect {
+            // It has the one write lock already.
+            Dialect::Sqlite => &FIND,
+            Dialect::Postgres => &FIND_AND_LOCK,
+        };
+        // Always in the same order, so that two writers never wait in a circle.
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
         let mut found = HashMap::with_capacity(ids.len());
-        for chunk in chunks(ids) {
-            let mut query = self.texts.query(statement, chunk.len());
-            for id in chunk {
-                query = query.bind(id.to_string());
-            }
-            for row in self.fetch("messages", "id", query).await? {
+        for chunk in chunks(&ids) {
+            let values = chunk.iter().map(|id| Value::Text(id.to_string())).collect();
+            for row in self.script.fetch(("messages", "id"), statement, chunk.len(), values).await? {
                 found.insert(row.parse("id")?, Found::try_from(row)?);
             }
         }
@@ -209,122 +176,110 @@ impl<'c> Write<'c> {
 
     async fn insert_messages(&mut self, messages: &[&NewMessage]) -> Result<(), StoreError> {
         for chunk in chunks(messages) {
-            let mut query = self.texts.query(&INSERT_MESSAGES, chunk.len());
+            let what = match chunk {
+                [one] => format!("message {}", one.id),
+                many => format!("one of {} messages", many.len()),
+            };
+            let mut values = Vec::with_capacity(chunk.len() * INSERT_MESSAGES.columns);
             for message in chunk {
-                query = bind_message(query, message)?;
+                push_message(&mut values, message)?;
             }
-            self.execute(&describe(chunk), query).await?;
-            let mut query = self.texts.query(&INSERT_BODIES, chunk.len());
+            self.script.add(&what, &INSERT_MESSAGES, chunk.len(), values).await?;
+            let mut values = Vec::with_capacity(chunk.len() * INSERT_BODIES.columns);
             for message in chunk {
-                query = query.bind(message.id.to_string()).bind(message.body.to_vec());
+                values.push(Value::Text(message.id.to_string()));
+                values.push(Value::Bytes(message.body.clone()));
             }
-            self.execute(&describe(chunk), query).await?;
+            self.script.add(&what, &INSERT_BODIES, chunk.len(), values).await?;
         }
         Ok(())
     }
 
     async fn update_messages(&mut self, changes: &[(MessageId, Changed)]) -> Result<(), StoreError> {
         for chunk in chunks(changes) {
-            let mut query = self.texts.query(&UPDATE_MESSAGES, chunk.len());
+            let mut values = Vec::with_capacity(chunk.len() * UPDATE_MESSAGES.columns);
             for (id, changed) in chunk {
-                query = query
-                    .bind(id.to_string())
-                    .bind(changed.state.word())
-                    .bind(milliseconds(changed.due_at))
-                    .bind(changed.attempts)
-                    .bind(changed.epoch)
-                    .bind(changed.events)
-                    .bind(changed.settled_at)
-                    .bind(changed.outcome.clone())
-                    .bind(changed.envelope.clone());
+                values.push(Value::Text(id.to_string()));
+                values.push(Value::Word(changed.state.word()));
+                values.push(Value::Number(milliseconds(changed.due_at)));
+                values.push(Value::Number(changed.attempts));
+                values.push(Value::Number(changed.epoch));
+                values.push(Value::Number(changed.events));
+                values.push(Value::MaybeNumber(changed.settled_at));
+                values.push(Value::MaybeText(changed.outcome.clone()));
+                values.push(Value::MaybeText(changed.envelope.clone()));
             }
-            self.execute("the messages", query).await?;
+            self.script.add("the messages", &UPDATE_MESSAGES, chunk.len(), values).await?;
         }
         Ok(())
     }
 
     async fn insert_events(&mut self, timeline: &[(MessageId, i64, &NewMessageEvent)]) -> Result<(), StoreError> {
         for chunk in chunks(timeline) {
-            let mut query = self.texts.query(&INSERT_EVENTS, chunk.len());
+            let mut values = Vec::with_capacity(chunk.len() * INSERT_EVENTS.columns);
             for (id, number, event) in chunk {
-                query = query
-                    .bind(id.to_string())
-                    .bind(*number)
-                    .bind(milliseconds(self.now))
-                    .bind(event.kind)
-                    .bind(event.detail.to_string());
+                values.push(Value::Text(id.to_string()));
+                values.push(Value::Number(*number));
+                values.push(Value::Number(milliseconds(self.now)));
+                values.push(Value::Word(event.kind));
+                values.push(Value::Text(event.detail.to_string()));
             }
-            self.execute("the timeline", query).await?;
+            self.script.add("the timeline", &INSERT_EVENTS, chunk.len(), values).await?;
         }
         Ok(())
     }
 
     async fn insert_notices(&mut self, notices: &[&NewNotice]) -> Result<(), StoreError> {
         for chunk in chunks(notices) {
-            let mut query = self.texts.query(&INSERT_NOTICES, chunk.len());
+            let mut values = Vec::with_capacity(chunk.len() * INSERT_NOTICES.columns);
             for notice in chunk {
-                query = query
-                    .bind(notice.id.to_string())
-                    .bind(notice.webhook.to_string())
-                    .bind(notice.message.map(|id| id.to_string()))
-                    .bind(notice.kind.clone())
-                    .bind(notice.payload.to_string())
-                    .bind(milliseconds(self.now))
-                    .bind(milliseconds(notice.due_at));
+                values.push(Value::Text(notice.id.to_string()));
+                values.push(Value::Text(notice.webhook.to_string()));
+                values.push(Value::MaybeText(notice.message.map(|id| id.to_string())));
+                values.push(Value::Text(notice.kind.clone()));
+                values.push(Value::Text(notice.payload.to_string()));
+                values.push(Value::Number(milliseconds(self.now)));
+                values.push(Value::Number(milliseconds(notice.due_at)));
             }
-            self.execute("the notices", query).await?;
+            self.script.add("the notices", &INSERT_NOTICES, chunk.len(), values).await?;
         }
         Ok(())
     }
 
-    async fn write_ledger(&mut self, ledger: &Ledger) -> Result<(), StoreError> {
+    async fn add_counts(&mut self, ledger: &Ledger) -> Result<(), StoreError> {
         let states: Vec<_> = ledger.states().collect();
         for chunk in chunks(&states) {
-            let mut query = self.texts.query(&ADD_COUNTS, chunk.len());
+            let mut values = Vec::with_capacity(chunk.len() * ADD_COUNTS.columns);
             for (sender, submitter, state, counting) in chunk {
-                query = query
-                    .bind(sender.clone())
-                    .bind(submitter.clone())
-                    .bind(*state)
-                    .bind(self.stripe)
-                    .bind(counting.messages)
-                    .bind(counting.bytes);
+                values.push(Value::Text(sender.clone()));
+                values.push(Value::Text(submitter.clone()));
+                values.push(Value::Word(state));
+                values.push(Value::Number(self.stripe));
+                values.push(Value::Number(counting.messages));
+                values.push(Value::Number(counting.bytes));
             }
-            self.execute("the counts", query).await?;
-        }
-        let usage: Vec<_> = ledger.usage().collect();
-        for chunk in chunks(&usage) {
-            let mut query = self.texts.query(&ADD_USAGE, chunk.len());
-            for (bucket, kind, id, used) in chunk {
-                query = query
-                    .bind(*bucket)
-                    .bind(*kind)
-                    .bind(id.clone())
-                    .bind(self.stripe)
-                    .bind(used.messages)
-                    .bind(used.recipients)
-                    .bind(used.bytes);
-            }
-            self.execute("the usage", query).await?;
+            self.script.add("the counts", &ADD_COUNTS, chunk.len(), values).await?;
         }
         Ok(())
     }
 
-    async fn fetch(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        query: Statement,
-    ) -> Result<Vec<Row>, StoreError> {
-        match query.fetch_all(&mut *self.inner).await {
-            Ok(rows) => Ok(rows.into_iter().map(|row| Row::new(table, key, row)).collect()),
-            Err(error) => Err(self.shared.classify(OPERATION, error)),
+    /// What was used of quotas, by this group and those before it.
+    pub(super) async fn add_usage(&mut self, usage: &UsageLedger) -> Result<(), StoreError> {
+        let usage: Vec<_> = usage.rows().collect();
+        for chunk in chunks(&usage) {
+            let mut values = Vec::with_capacity(chunk.len() * ADD_USAGE.columns);
+            for (bucket, kind, id, used) in chunk {
+                values.push(Value::Number(*bucket));
+                values.push(Value::Word(kind));
+                values.push(Value::Text(id.clone()));
+                values.push(Value::Number(self.stripe));
+                values.push(Value::Number(used.messages));
+                values.push(Value::Number(used.recipients));
+                values.push(Value::Number(used.bytes));
+            }
+            self.script.add("the usage", &ADD_USAGE, chunk.len(), values).await?;
         }
-    }
-
-    async fn execute(&mut self, what: &str, query: Statement) -> Result<(), StoreError> {
-        let done = query.execute(&mut *self.inner).await;
-        done.map(drop).map_err(|error| self.shared.classify_write(OPERATION, what, error))
+        Ok(())
     }
 }
 
@@ -345,34 +300,37 @@ impl TryFrom<Row> for Found {
     }
 }
 
-fn bind_message(query: Statement, message: &NewMessage) -> Result<Statement, StoreError> {
-    Ok(query
-        .bind(message.id.to_string())
-        .bind(message.sender.to_string())
-        .bind(submitter_key(message.submitter))
-        .bind(message.priority.number())
-        .bind(milliseconds(message.due_at.unwrap_or(message.accepted_at)))
-        .bind(i64::try_from(message.events.len()).unwrap_or(i64::MAX))
-        .bind(signed(message.body.len() as u64))
-        .bind(milliseconds(message.accepted_at))
-        .bind(message.via.word())
-        .bind(message.remote.as_deref().map(clean))
-        .bind(i64::from(message.graph_json))
-        .bind(message.subject.as_deref().map(clean))
-        .bind(message.message_id.as_deref().map(clean))
-        .bind(envelope_json(&message.envelope)?))
+/// A submitter and its key.
+type ClaimedKey = (String, String);
+
+fn claimed_key(message: &NewMessage, key: &IdempotencyKey) -> ClaimedKey {
+    (submitter_key(message.submitter), clean(&key.key))
+}
+
+fn push_message(values: &mut Vec<Value>, message: &NewMessage) -> Result<(), StoreError> {
+    values.push(Value::Text(message.id.to_string()));
+    values.push(Value::Text(message.sender.to_string()));
+    values.push(Value::Text(submitter_key(message.submitter)));
+    values.push(Value::Number(message.priority.number()));
+    values.push(Value::Number(milliseconds(message.due_at.unwrap_or(message.accepted_at))));
+    values.push(Value::Number(signed(message.events.len() as u64)));
+    values.push(Value::Number(signed(message.body.len() as u64)));
+    values.push(Value::Number(milliseconds(message.accepted_at)));
+    values.push(Value::Word(message.via.word()));
+    values.push(Value::MaybeText(message.remote.as_deref().map(clean)));
+    values.push(Value::Number(i64::from(message.graph_json)));
+    values.push(Value::MaybeText(message.subject.as_deref().map(clean)));
+    values.push(Value::MaybeText(message.message_id.as_deref().map(clean)));
+    values.push(Value::Text(envelope_json(&message.envelope)?));
+    Ok(())
 }
 
 /// PostgreSQL stores no NUL, and a subject may hold one; a header longer than any line may be is cut.
 fn clean(text: &str) -> String {
-    text.chars().take(LONGEST_TEXT).map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
-fn describe(messages: &[&NewMessage]) -> String {
-    match messages {
-        [one] => format!("message {}", one.id),
-        many => format!("one of {} messages", many.len()),
+    if text.len() <= LONGEST_TEXT && !text.contains('\0') {
+        return text.to_owned();
     }
+    text.chars().take(LONGEST_TEXT).map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Rows cut into the sizes of statements.
@@ -387,7 +345,7 @@ fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-const CLAIM_KEYS: ManyRows = ManyRows {
+static CLAIM_KEYS: ManyRows = ManyRows {
     before: "-- idempotency_key.claim
      INSERT INTO idempotency_keys (submitter_id, name, fingerprint, message_id, at) VALUES ",
     columns: 5,
@@ -395,8 +353,34 @@ const CLAIM_KEYS: ManyRows = ManyRows {
     after: " ON CONFLICT (submitter_id, name) DO NOTHING RETURNING submitter_id, name",
 };
 
-const INSERT_MESSAGES: ManyRows = ManyRows {
-    before: "-- message.insert
+static FIND_KEY: ManyRows = ManyRows {
+    before: "-- idempotency_key.find
+     SELECT name, message_id, fingerprint FROM idempotency_keys WHERE (submitter_id, name) IN (VALUES ",
+    columns: 2,
+    always: "",
+    after: ")",
+};
+
+static FIND: ManyRows = ManyRows {
+    before: "-- message.find_many
+     SELECT id, sender_id, submitter_id, state, due_at, attempts, epoch, events, size FROM messages
+     WHERE id IN (VALUES ",
+    columns: 1,
+    always: "",
+    after: ")",
+};
+
+static FIND_AND_LOCK: ManyRows = ManyRows {
+    before: "-- message.lock_many
+     SELECT id, sender_id, submitter_id, state, due_at, attempts, epoch, events, size FROM messages
+     WHERE id IN (VALUES ",
+    columns: 1,
+    always: "",
+    after: ") ORDER BY id FOR UPDATE",
+};
+
+static INSERT_MESSAGES: ManyRows = ManyRows {
+    before: "-- message.insert_many
      INSERT INTO messages (id, sender_id, submitter_id, priority, due_at, events, size, accepted_at, via, remote, graph_json,
                            subject, message_id, envelope, state, attempts, epoch) VALUES ",
     columns: 14,
@@ -404,15 +388,15 @@ const INSERT_MESSAGES: ManyRows = ManyRows {
     after: "",
 };
 
-const INSERT_BODIES: ManyRows = ManyRows {
-    before: "-- message_body.insert
+static INSERT_BODIES: ManyRows = ManyRows {
+    before: "-- message_body.insert_many
      INSERT INTO message_bodies (id, body) VALUES ",
     columns: 2,
     always: "",
     after: "",
 };
 
-const INSERT_EVENTS: ManyRows = ManyRows {
+static INSERT_EVENTS: ManyRows = ManyRows {
     before: "-- message_event.insert_many
      INSERT INTO message_events (message_id, number, at, kind, detail) VALUES ",
     columns: 5,
@@ -420,7 +404,7 @@ const INSERT_EVENTS: ManyRows = ManyRows {
     after: "",
 };
 
-const UPDATE_MESSAGES: ManyRows = ManyRows {
+static UPDATE_MESSAGES: ManyRows = ManyRows {
     before: "-- message.change_many
      UPDATE messages SET state = new.column2, due_at = new.column3, attempts = new.column4, epoch = new.column5,
                          events = new.column6, settled_at = new.column7,
@@ -433,7 +417,7 @@ const UPDATE_MESSAGES: ManyRows = ManyRows {
 };
 
 // A webhook that was removed meanwhile is told nothing more.
-const INSERT_NOTICES: ManyRows = ManyRows {
+static INSERT_NOTICES: ManyRows = ManyRows {
     before: "-- notice.insert_many
      INSERT INTO notices (id, webhook_id, message_id, kind, payload, created_at, due_at, attempts, last_error, dead_at)
      SELECT new.column1, new.column2, new.column3, new.column4, new.column5, new.column6, new.column7, 0, NULL, NULL
@@ -443,7 +427,7 @@ const INSERT_NOTICES: ManyRows = ManyRows {
     after: ") AS new JOIN webhooks ON webhooks.id = new.column2",
 };
 
-const ADD_COUNTS: ManyRows = ManyRows {
+static ADD_COUNTS: ManyRows = ManyRows {
     before: "-- message_count.add_many
      INSERT INTO message_counts (sender_id, submitter_id, state, stripe, messages, bytes) VALUES ",
     columns: 6,
@@ -452,7 +436,7 @@ const ADD_COUNTS: ManyRows = ManyRows {
          messages = message_counts.messages + excluded.messages, bytes = message_counts.bytes + excluded.bytes",
 };
 
-const ADD_USAGE: ManyRows = ManyRows {
+static ADD_USAGE: ManyRows = ManyRows {
     before: "-- message_usage.add_many
      INSERT INTO message_usage (bucket, kind, id, stripe, messages, recipients, bytes) VALUES ",
     columns: 7,
@@ -460,32 +444,6 @@ const ADD_USAGE: ManyRows = ManyRows {
     after: " ON CONFLICT (bucket, kind, id, stripe) DO UPDATE SET
          messages = message_usage.messages + excluded.messages,
          recipients = message_usage.recipients + excluded.recipients, bytes = message_usage.bytes + excluded.bytes",
-};
-
-/// SQLite has the one write lock already; PostgreSQL locks the rows, always in the same order.
-fn find(dialect: Dialect) -> &'static ManyRows {
-    match dialect {
-        Dialect::Sqlite => &FIND,
-        Dialect::Postgres => &FIND_AND_LOCK,
-    }
-}
-
-const FIND: ManyRows = ManyRows {
-    before: "-- message.find_many
-     SELECT id, sender_id, submitter_id, state, due_at, attempts, epoch, events, size FROM messages
-     WHERE id IN (VALUES ",
-    columns: 1,
-    always: "",
-    after: ")",
-};
-
-const FIND_AND_LOCK: ManyRows = ManyRows {
-    before: "-- message.lock_many
-     SELECT id, sender_id, submitter_id, state, due_at, attempts, epoch, events, size FROM messages
-     WHERE id IN (VALUES ",
-    columns: 1,
-    always: "",
-    after: ") ORDER BY id FOR UPDATE",
 };
 
 /// RFC 5322 §2.1.1: no line is longer.

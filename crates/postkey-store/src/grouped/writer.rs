@@ -1,7 +1,10 @@
 //! The writer's task: takes what waits, commits it, answers. It has a connection of its own, which keeps its statements
 //! prepared and its pages in memory.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use sqlx::{AnyConnection, Connection};
 use tokio::sync::{mpsc, oneshot};
@@ -9,23 +12,31 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Job,
     group::{Group, Verdicts},
+    script::{Script, roll_back},
     statement::Texts,
     write::Write,
 };
-use crate::{
-    Store, StoreError,
-    dialect::{Access, Dialect},
-};
+use crate::{Store, StoreError, dialect::Dialect, messages::UsageLedger};
 
 pub(super) async fn run(store: Store, mut jobs: mpsc::Receiver<Job>) {
     let stripe = rand::random_range(1..=STRIPES);
-    let mut writer = Writer { store, connection: None, texts: Texts::default(), stripe };
+    let mut writer = Writer {
+        texts: Texts::new(store.shared.dialect),
+        store,
+        connection: None,
+        stripe,
+        usage: UsageLedger::default(),
+        usage_written: Instant::now(),
+    };
     let (mut carried, mut last) = (VecDeque::new(), 1);
     loop {
-        let (group, stop) = gather(&mut jobs, &mut carried, last).await;
+        let idle = (!writer.usage.is_empty()).then_some(USAGE_DELAY);
+        let (group, stop) = gather(&mut jobs, &mut carried, last, idle).await;
         last = group.len();
         if last > 0 {
             writer.commit_and_answer(group).await;
+        } else {
+            writer.write_usage().await;
         }
         match stop {
             Stop::No => {}
@@ -36,14 +47,18 @@ pub(super) async fn run(store: Store, mut jobs: mpsc::Receiver<Job>) {
                     carried.push_back(job);
                 }
                 while !carried.is_empty() {
-                    let (group, _) = gather(&mut jobs, &mut carried, 1).await;
+                    let (group, _) = gather(&mut jobs, &mut carried, 1, None).await;
                     writer.commit_and_answer(group).await;
                 }
+                writer.write_usage().await;
                 writer.disconnect().await;
                 let _ = stopped.send(());
                 return;
             }
-            Stop::Closed => return writer.disconnect().await,
+            Stop::Closed => {
+                writer.write_usage().await;
+                return writer.disconnect().await;
+            }
         }
     }
 }
@@ -55,8 +70,13 @@ enum Stop {
     Closed,
 }
 
-/// The jobs of the next transaction: what was left over, and what waits now.
-async fn gather(jobs: &mut mpsc::Receiver<Job>, carried: &mut VecDeque<Job>, last: usize) -> (Group, Stop) {
+/// The jobs of the next transaction: what was left over, and what waits now; none if nothing came for as long as `idle` says.
+async fn gather(
+    jobs: &mut mpsc::Receiver<Job>,
+    carried: &mut VecDeque<Job>,
+    last: usize,
+    idle: Option<Duration>,
+) -> (Group, Stop) {
     let mut group = Group::default();
     let mut left = VecDeque::new();
     for job in carried.drain(..) {
@@ -69,9 +89,14 @@ async fn gather(jobs: &mut mpsc::Receiver<Job>, carried: &mut VecDeque<Job>, las
     let mut patience = if last > 1 { YIELDS } else { 0 };
     loop {
         let job = if group.len() == 0 && carried.is_empty() {
-            match jobs.recv().await {
-                Some(job) => job,
-                None => return (group, Stop::Closed),
+            let came = match idle {
+                Some(idle) => tokio::time::timeout(idle, jobs.recv()).await,
+                None => Ok(jobs.recv().await),
+            };
+            match came {
+                Ok(Some(job)) => job,
+                Ok(None) => return (group, Stop::Closed),
+                Err(_) => return (group, Stop::No),
             }
         } else if !carried.is_empty() {
             // It is full, or would change a message twice.
@@ -101,6 +126,10 @@ struct Writer {
     connection: Option<AnyConnection>,
     texts: Texts,
     stripe: i64,
+    /// What was used of quotas and is not written yet: it changes with every message, so it is written once in a while, and
+    /// after a crash a moment of it is missing.
+    usage: UsageLedger,
+    usage_written: Instant,
 }
 
 impl Writer {
@@ -159,20 +188,44 @@ impl Writer {
             Some(connection) => connection,
             none => none.insert(shared.connect().await?),
         };
-        let begun = connection.begin_with(shared.dialect.begin(Access::Grouped)).await;
-        let transaction = begun.map_err(|error| shared.classify(OPERATION, error))?;
-        let mut write = Write::new(transaction, shared, &mut self.texts, self.stripe);
-        match write.all(group).await {
-            Ok(verdicts) => {
-                write.commit().await?;
+        let flush = group.len() == 0 || self.usage_written.elapsed() >= USAGE_DELAY;
+        let written = async {
+            let script = Script::begin(connection, shared, &mut self.texts).await?;
+            let mut write = Write { script, dialect: shared.dialect, stripe: self.stripe, now: shared.clock.now() };
+            let (verdicts, mut usage) = write.all(group).await?;
+            usage.merge(self.usage.clone());
+            if flush {
+                write.add_usage(&usage).await?;
+            }
+            write.script.commit().await?;
+            Ok((verdicts, usage))
+        }
+        .await;
+        match written {
+            Ok((verdicts, usage)) => {
+                self.usage = if flush { UsageLedger::default() } else { usage };
+                if flush {
+                    self.usage_written = Instant::now();
+                }
                 Ok(verdicts)
             }
             Err(error) => {
-                if write.roll_back().await.is_err() {
-                    drop(self.connection.take());
+                if let Some(connection) = &mut self.connection
+                    && roll_back(connection).await.is_err()
+                {
+                    self.connection = None;
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Writes what was used of quotas since the last time; nobody waits for it.
+    async fn write_usage(&mut self) {
+        if !self.usage.is_empty()
+            && let Err(error) = self.commit(&Group::default()).await
+        {
+            tracing::warn!(error = %error, "what was used of quotas could not be written; it will be tried again");
         }
     }
 
@@ -191,6 +244,9 @@ const STRIPES: i64 = 63;
 
 /// So often the writer lets others run before it commits for fewer than the last time.
 const YIELDS: u32 = 8;
+
+/// How long usage of quotas may be unwritten. Shorter than any quota's window by far, longer than many transactions.
+const USAGE_DELAY: Duration = Duration::from_secs(1);
 
 /// As in [`Store::transaction`].
 const MOST_ATTEMPTS: u32 = 10;

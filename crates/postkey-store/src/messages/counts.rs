@@ -90,12 +90,48 @@ pub(crate) struct Counting {
     pub(crate) bytes: i64,
 }
 
+impl Counting {
+    fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.recipients += other.recipients;
+        self.bytes += other.bytes;
+    }
+}
+
 /// All counters that one transaction changes, added up and in the order of their keys: two transactions that take rows in the
 /// same order never wait for each other in a circle.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     states: BTreeMap<(SenderId, Option<SubmitterId>, &'static str), Counting>,
-    usage: BTreeMap<(i64, Usage), Counting>,
+    pub(crate) usage: UsageLedger,
+}
+
+/// What was used of quotas.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UsageLedger(BTreeMap<(i64, Usage), Counting>);
+
+impl UsageLedger {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, usage: Usage, at: Timestamp, used: Counting) {
+        self.0.entry((bucket(at), usage)).or_default().add(used);
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (key, used) in other.0 {
+            self.0.entry(key).or_default().add(used);
+        }
+    }
+
+    /// The statements' rows: (bucket, kind, id, used).
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (i64, &'static str, String, Counting)> + '_ {
+        self.0.iter().map(|((bucket, usage), counting)| {
+            let (kind, id) = usage.parts();
+            (*bucket, kind, id, *counting)
+        })
+    }
 }
 
 impl Ledger {
@@ -108,16 +144,8 @@ impl Ledger {
         messages: i64,
         bytes: i64,
     ) {
-        let counting = self.states.entry((sender, submitter, state.word())).or_default();
-        counting.messages += messages;
-        counting.bytes += bytes;
-    }
-
-    pub(crate) fn used(&mut self, usage: Usage, at: Timestamp, used: Counting) {
-        let counting = self.usage.entry((bucket(at), usage)).or_default();
-        counting.messages += used.messages;
-        counting.recipients += used.recipients;
-        counting.bytes += used.bytes;
+        let more = Counting { messages, recipients: 0, bytes };
+        self.states.entry((sender, submitter, state.word())).or_default().add(more);
     }
 
     /// The statements' rows: (sender, submitter, state, messages, bytes).
@@ -127,14 +155,6 @@ impl Ledger {
                 (sender.to_string(), crate::messages::submitter_key(*submitter), *state, *counting)
             },
         )
-    }
-
-    /// The statements' rows: (bucket, kind, id, used).
-    pub(crate) fn usage(&self) -> impl Iterator<Item = (i64, &'static str, String, Counting)> + '_ {
-        self.usage.iter().map(|((bucket, usage), counting)| {
-            let (kind, id) = usage.parts();
-            (*bucket, kind, id, *counting)
-        })
     }
 }
 
@@ -150,17 +170,6 @@ impl Transaction {
                 .bind(counting.messages)
                 .bind(counting.bytes);
             self.execute("the count", query).await?;
-        }
-        for (bucket, kind, id, counting) in ledger.usage() {
-            let query = sqlx::query(ADD_USAGE)
-                .bind(bucket)
-                .bind(kind)
-                .bind(id)
-                .bind(SELDOM)
-                .bind(counting.messages)
-                .bind(counting.recipients)
-                .bind(counting.bytes);
-            self.execute("the usage", query).await?;
         }
         Ok(())
     }
@@ -299,12 +308,6 @@ const ADD_COUNT: &str = "-- message_count.add
      INSERT INTO message_counts (sender_id, submitter_id, state, stripe, messages, bytes) VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (sender_id, submitter_id, state, stripe) DO UPDATE SET
          messages = message_counts.messages + excluded.messages, bytes = message_counts.bytes + excluded.bytes";
-
-const ADD_USAGE: &str = "-- message_usage.add
-     INSERT INTO message_usage (bucket, kind, id, stripe, messages, recipients, bytes) VALUES ($1, $2, $3, $4, $5, $6, $7)
-     ON CONFLICT (bucket, kind, id, stripe) DO UPDATE SET
-         messages = message_usage.messages + excluded.messages,
-         recipients = message_usage.recipients + excluded.recipients, bytes = message_usage.bytes + excluded.bytes";
 
 /// The stripe of commands and requests; each grouped writer has another.
 const SELDOM: i64 = 0;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use change::{envelope_json, signed};
-pub(crate) use counts::{Counting, Ledger, Usage};
+pub(crate) use counts::{Counting, Ledger, Usage, UsageLedger};
 pub use counts::{MessageCount, UsageBucket, Waiting};
 pub use envelope::{Notify, QueuedEnvelope, QueuedRecipient, RecipientOutcome, RecipientState, Ret};
 pub use id::MessageId;

@@ -449,6 +449,7 @@ async fn quotas_are_counted_from_what_was_submitted_and_sent(place: Place) {
         writer.settle(sent).await.unwrap();
         place.clock.turn(SignedDuration::from_mins(4));
     }
+    writer.shutdown().await;
     let used = |buckets: Vec<postkey_store::UsageBucket>| {
         buckets.iter().map(|bucket| (bucket.messages, bucket.recipients, bucket.bytes)).collect::<Vec<_>>()
     };
