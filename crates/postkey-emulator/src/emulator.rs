@@ -279,6 +279,14 @@ impl Emulator {
         result
     }
 
+    /// Another person with a mailbox in the first organization; returns the address.
+    pub fn hire(&self, local: &str) -> String {
+        self.with_world(|world| {
+            let now = world.clock.now();
+            world.tenant_mut(self.tenant_id()).map(|tenant| tenant.hire(local, now)).unwrap_or_default()
+        })
+    }
+
     /// Turns the tenants' clock forward.
     pub fn advance(&self, by: Duration) {
         self.with_world(|world| world.clock.advance(by));

@@ -6,12 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use postkey_emulator::directory::User;
-use postkey_emulator::exchange::mailbox::MailboxKind;
 use serde_json::Value;
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
-use uuid::Uuid;
 
 use crate::disk::SmallDisk;
 use crate::harness::{postkey, said};
@@ -270,26 +267,7 @@ impl Drop for Serving<'_> {
 impl Tenant {
     /// A person with a mailbox; returns the address.
     pub(crate) fn add_person(&self, local: &str) -> String {
-        let address = format!("{local}@{}", self.emulator.domain());
-        self.emulator.with_world(|world| {
-            let now = world.clock.now();
-            let tenant = world.tenant_mut(self.emulator.tenant_id()).expect("the sample tenant stays");
-            tenant.directory.users.push(User {
-                id: Uuid::new_v4(),
-                user_principal_name: address.clone(),
-                display_name: local.to_owned(),
-                given_name: None,
-                surname: None,
-                password: None,
-                account_enabled: true,
-                administrator: false,
-                aliases: Vec::new(),
-                sign_in_refusal: None,
-                tokens_valid_from: now,
-            });
-            tenant.add_mailbox(&address, MailboxKind::User).expect("the user was just made");
-        });
-        address
+        self.emulator.hire(local)
     }
 }
 

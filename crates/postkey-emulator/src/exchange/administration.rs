@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -13,7 +14,10 @@ use super::{
     messages::mime_of,
     state::OutsideMail,
 };
-use crate::world::{Tenant, World};
+use crate::{
+    directory::User,
+    world::{Tenant, World},
+};
 
 /// A message as a test sees it.
 #[derive(Debug, Clone)]
@@ -61,6 +65,26 @@ impl Tenant {
         let mailbox = Mailbox::new(user.id, &user.display_name, addresses, kind);
         let owner = user.id;
         Some(self.mailboxes.entry(owner).or_insert(mailbox))
+    }
+
+    /// A new person with a mailbox and without a password; returns the address.
+    pub fn hire(&mut self, local: &str, now: Timestamp) -> String {
+        let address = format!("{local}@{}", self.domain);
+        self.directory.users.push(User {
+            id: Uuid::new_v4(),
+            user_principal_name: address.clone(),
+            display_name: local.to_owned(),
+            given_name: None,
+            surname: None,
+            password: None,
+            account_enabled: true,
+            administrator: false,
+            aliases: Vec::new(),
+            sign_in_refusal: None,
+            tokens_valid_from: now,
+        });
+        self.add_mailbox(&address, MailboxKind::User);
+        address
     }
 
     /// Takes a user's mailbox away (its licence, say).
