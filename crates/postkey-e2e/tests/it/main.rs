@@ -22,6 +22,7 @@ mod plan;
 mod postgres;
 mod rows;
 mod sender_stages;
+mod serve;
 mod servers;
 mod serving;
 mod setup_by_hand;

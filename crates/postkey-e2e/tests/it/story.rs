@@ -345,4 +345,13 @@ const MASKS: &[(&str, &str)] = &[
     // A boundary's length is random.
     (r"\b5,?74\d,?\d{3} bytes", "[5.74 million] bytes"),
     (r"free: [\d.]+ [kMGT]B", "free: [size]"),
+    // What postkey makes itself.
+    (r"\b([a-z2-9]{7}-){3}[a-z2-9]{7}\b", "[password]"),
+    (r"\bpk_[a-z2-9]{32}\b", "[API key]"),
+    (r"\b\S+/[0-9a-f]{12}\b", "[node]"),
+    // Ages, and the clock of a timeline.
+    (r"(just now|\d+ (s|min) ago)", "[a moment ago]"),
+    (r"  \d+ s  ", "  [age]  "),
+    (r"\(in \d+ (d|h|min|s)\)", "([so long])"),
+    (r" \d\d:\d\d:\d\d\.\d{3} +(\+\d+ (ms|s))? ", " [clock] "),
 ];

@@ -384,10 +384,12 @@ fn show(shown: &Shown, names: &Names, now: Timestamp, settings: &Settings) {
     rows.extend(message.subject.as_ref().map(|subject| ("subject", plain(subject))));
     rows.extend(message.message_id.as_ref().map(|id| ("message-id", plain(id))));
     let via = match &message.remote {
-        Some(remote) => format!("{} by {} from {remote}", names.submitter(message.submitter), message.via.word()),
+        Some(remote) => {
+            format!("{}, {} from {remote}", names.submitter(message.submitter), message.via.word().to_uppercase())
+        }
         None => names.submitter(message.submitter),
     };
-    rows.push(("handed in", format!("{}, {via}", ago(now, message.accepted_at))));
+    rows.push(("handed in", format!("{} by {via}", ago(now, message.accepted_at))));
     rows.push(("goes out", format!("as sender {}", names.sender(message.sender))));
     rows.push(("size", brief_size(message.size)));
     if message.attempts > 0 {
@@ -409,7 +411,7 @@ fn show(shown: &Shown, names: &Names, now: Timestamp, settings: &Settings) {
         ];
         let mut rows: Vec<_> = details.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         rows.push(("since", ago(now, hold.since)));
-        rows.extend(hold.until.map(|until| ("until", point(now, until))));
+        rows.extend(hold.until.map(|until| (pause::ends(hold), point(now, until))));
         output::fields(&rows);
     } else if let Some(outcome) = &message.outcome {
         explain_outcome(outcome);
@@ -422,19 +424,22 @@ fn show(shown: &Shown, names: &Names, now: Timestamp, settings: &Settings) {
     ));
 }
 
-/// The last outcome: as a diagnosis where it is one, else its fields.
+/// The last outcome: as a diagnosis where it has one, else its fields.
 fn explain_outcome(outcome: &Value) {
-    let diagnosis = outcome.get("diagnosis").unwrap_or(outcome);
+    let Some(diagnosis) = outcome.get("diagnosis") else {
+        let rows = flat(outcome);
+        if !rows.is_empty() {
+            output::line(format_args!("\n{}", styled(STRONG, "last answer")));
+            output::fields(&rows.iter().map(|(name, value)| (name.as_str(), value.clone())).collect::<Vec<_>>());
+        }
+        return;
+    };
     let text = |name: &str| diagnosis.get(name).and_then(Value::as_str).map(plain);
-    if let Some(what) = text("what") {
-        output::line(format_args!("\n{} {what}", styled(STRONG, "last answer:")));
-        let rows = ["why", "remedy", "who", "code"].into_iter().filter_map(|name| Some((name, text(name)?)));
-        output::fields(
-            &rows.map(|(name, value)| (if name == "remedy" { "do" } else { name }, value)).collect::<Vec<_>>(),
-        );
-    } else if outcome.as_object().is_some_and(|fields| !fields.is_empty()) {
-        output::line(format_args!("\n{} {}", styled(STRONG, "last answer:"), json_words(outcome)));
-    }
+    output::line(format_args!("\n{} {}", styled(STRONG, "last answer:"), text("what").unwrap_or_default()));
+    let who = diagnosis.get("who").and_then(|who| serde_json::from_value::<Who>(who.clone()).ok());
+    let rows =
+        [("why", text("why")), ("do", text("remedy")), ("who", who.map(|who| who.to_string())), ("code", text("code"))];
+    output::fields(&rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect::<Vec<_>>());
 }
 
 /// What happened to a message, line by line.
@@ -468,23 +473,39 @@ fn since(length: jiff::SignedDuration) -> String {
     }
 }
 
-/// `attempt 1, route graph-mime`: an object in words, with what is nested laid flat.
+/// `attempt 1, route graph-mime`: an object in words.
 fn json_words(value: &Value) -> String {
     match value {
-        Value::Object(fields) => {
-            let words = fields.iter().filter_map(|(name, value)| match value {
-                Value::Null => None,
-                Value::Object(_) => Some(json_words(value)).filter(|words| !words.is_empty()),
-                Value::Array(list) if list.is_empty() => None,
-                other => Some(format!("{} {}", name.replace('_', " "), json_words(other))),
-            });
-            words.collect::<Vec<_>>().join(", ")
-        }
+        Value::Object(_) => flat(value)
+            .iter()
+            .map(|(name, value)| format!("{name} {value}").trim().to_owned())
+            .collect::<Vec<_>>()
+            .join(", "),
         Value::Array(list) => list.iter().map(in_a_list).collect::<Vec<_>>().join(" and "),
         Value::String(text) => plain(text),
         Value::Null => String::new(),
         other => plain(&other.to_string()),
     }
+}
+
+/// The fields of an object with what is nested laid flat; of a diagnosis what happened and why.
+fn flat(value: &Value) -> Vec<(String, String)> {
+    let Value::Object(fields) = value else { return Vec::new() };
+    let mut rows = Vec::new();
+    for (name, value) in fields {
+        match value {
+            Value::Null => {}
+            Value::Array(list) if list.is_empty() => {}
+            Value::Object(inner) if name == "diagnosis" => {
+                let why = inner.get("why").and_then(Value::as_str).map(|why| format!(" ({why})")).unwrap_or_default();
+                let what = inner.get("what").and_then(Value::as_str).unwrap_or_default();
+                rows.push((String::new(), plain(&format!("{what}{why}"))));
+            }
+            Value::Object(_) => rows.extend(flat(value)),
+            other => rows.push((name.replace('_', " "), json_words(other))),
+        }
+    }
+    rows
 }
 
 /// What is one of several is named by its kind.
@@ -656,6 +677,10 @@ mod tests {
                 "repairs stamp-id and date",
             ),
             (json!({ "repairs": [] }), ""),
+            (
+                json!({ "diagnosis": { "what": "no", "why": "so", "code": "a.b" }, "class": "network" }),
+                "class network, no (so)",
+            ),
             (Value::Null, ""),
         ] {
             assert_eq!(json_words(&detail), said);

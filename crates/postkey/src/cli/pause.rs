@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use postkey_queue::Outbox;
 use postkey_setup::connection::Outside;
-use postkey_store::HoldScope;
+use postkey_store::{Hold, HoldCause, HoldScope};
 use serde_json::json;
 
 use super::values::{length, moment};
@@ -85,4 +85,12 @@ pub(super) async fn resume(outside: &Outside, scope: HoldScope, what: &str, json
 
 fn outbox(outside: &Outside) -> Outbox {
     Outbox::new(outside.store.clone(), outside.clock.clone())
+}
+
+/// What comes at the end of a hold.
+pub(super) fn ends(hold: &Hold) -> &'static str {
+    match hold.cause {
+        HoldCause::Paused => "until",
+        HoldCause::Outage => "next try",
+    }
 }

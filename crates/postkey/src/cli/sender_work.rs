@@ -5,7 +5,10 @@ use postkey_setup::connection::Outside;
 use postkey_store::{Hold, HoldCause, HoldScope, MessageCount, MessageState, Sender};
 use serde_json::{Value, json};
 
-use super::values::{ago, point};
+use super::{
+    pause,
+    values::{ago, point},
+};
 use crate::{
     failure::Failure,
     output::{self, BAD, WARN, styled},
@@ -88,7 +91,7 @@ impl Work {
         let word = if hold.cause == HoldCause::Paused { "paused:" } else { "held:" };
         output::line(format_args!("\n{} {}", styled(WARN, word), hold.reason));
         let mut rows = vec![("since", ago(now, hold.since))];
-        rows.extend(hold.until.map(|until| ("until", point(now, until))));
+        rows.extend(hold.until.map(|until| (pause::ends(hold), point(now, until))));
         rows.extend(hold.remedy.clone().map(|remedy| ("do", remedy)));
         rows.extend(hold.who.clone().map(|who| ("who", who)));
         rows.extend(hold.by.clone().map(|by| ("by", by)));

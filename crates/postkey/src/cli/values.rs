@@ -59,11 +59,11 @@ impl From<Rank> for Priority {
     }
 }
 
-/// `3 min ago`, `in 2 h`, `now`.
+/// `3 min ago`, `in 2 h`, `just now`.
 pub(crate) fn ago(now: Timestamp, at: Timestamp) -> String {
     let passed = now.duration_since(at);
     match passed.as_secs() {
-        0 => "now".into(),
+        0 => "just now".into(),
         1.. => format!("{} ago", brief(passed)),
         // Rounded: a pause of two hours does not end in one.
         _ => format!("in {}", brief(-passed + half_a_unit(-passed))),
@@ -157,7 +157,7 @@ mod tests {
     fn ages_are_told_in_their_largest_unit() {
         let now: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
         for (at, said) in [
-            ("2026-11-24T10:00:00Z", "now"),
+            ("2026-11-24T10:00:00Z", "just now"),
             ("2026-11-24T09:59:18Z", "42 s ago"),
             ("2026-11-24T09:55:00Z", "5 min ago"),
             ("2026-11-23T06:00:00Z", "28 h ago"),
