@@ -12,7 +12,8 @@ use crate::{command::Path, reply::Reply};
 pub enum Event {
     /// Read some bytes and feed them; [`super::Session::expects`] says what is awaited, for the deadline.
     NeedsInput,
-    /// Write [`super::Session::take_output`]. Comes before every other event that would let the client wait.
+    /// Write [`super::Session::take_output`]. Comes before [`Self::NeedsInput`], [`Self::StartTls`] and [`Self::Closed`]
+    /// where there is something to write; replies to commands sent ahead wait for it together.
     Write,
     /// `220` was written: make the handshake, then call [`super::Session::secured`].
     StartTls {
