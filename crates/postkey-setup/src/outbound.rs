@@ -206,7 +206,7 @@ impl SenderOutbound {
         }
         // The queue paces: a second governor would only hide what the server says.
         let graph = app.graph()?.with_pacer(Pacer::idle());
-        let ways = Ways { print, graph, smtp: if by_smtp { Some(app.smtp()?) } else { None } };
+        let ways = Ways { print, graph, smtp: if by_smtp { Some(app.smtp()?.keeping_connections()) } else { None } };
         let mut apps = lock(&self.shared.apps);
         if apps.len() >= MOST_KEPT {
             apps.clear();
