@@ -2,6 +2,7 @@
 
 mod emulator;
 mod process;
+mod submission;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ const APPS: usize = 50;
 /// Builds for release, measures, prints.
 pub(crate) fn bench(words: &[&str]) -> Outcome {
     let skip_speed = match words {
+        ["submission", options @ ..] => return submission::bench(options),
         [] => false,
         ["--skip-speed"] => true,
         other => return Err(format!("bench does not know {other:?}; see cargo xtask help")),

@@ -29,7 +29,10 @@ cargo xtask COMMAND
                      kills the service N times (default 1000) at random under load, on SQLite and on PostgreSQL, and
                      prints what became of every message: the figures of docs/reliability.md
   bench [--skip-speed]
-                     builds for release, measures, prints the table of docs/performance.md
+                     builds for release, measures, prints the first tables of docs/performance.md
+  bench submission [--only PART] [--messages NUMBER]
+                     the same for handing in and delivering mail, beside Postfix where it is installed (root). PART is
+                     database, acceptance, relay, latency, idle or backlog.
   check [--write]    generated files are fresh (--write renews them), the crates' arrows run downward,
                      no path of one machine stands in the tree
 ";

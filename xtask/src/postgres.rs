@@ -31,6 +31,16 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Makes a fresh cluster and starts its server; returns once it accepts connections.
     pub(crate) fn start(guardian: &Guardian) -> Outcome<Postgres> {
+        // Nothing here must survive a power cut, so nothing waits for the disk.
+        Self::with(guardian, &["fsync=off", "synchronous_commit=off", "full_page_writes=off"])
+    }
+
+    /// The same, as durable as a server is by default: for measuring.
+    pub(crate) fn start_durable(guardian: &Guardian) -> Outcome<Postgres> {
+        Self::with(guardian, &["fsync=on", "synchronous_commit=on"])
+    }
+
+    fn with(guardian: &Guardian, settings: &[&str]) -> Outcome<Postgres> {
         let programs = postgres_programs().ok_or("PostgreSQL's server programs are not installed")?;
         let owner = Owner::choose()?;
         let password = random_word()?;
@@ -47,8 +57,7 @@ impl Postgres {
         let port = free_port()?;
         let mut postgres = owner.command(&programs.join("postgres"));
         postgres.arg("-D").arg(&cluster).arg("-k").arg(&folder).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        // Nothing here must survive a power cut, so nothing waits for the disk.
-        for setting in ["fsync=off", "synchronous_commit=off", "full_page_writes=off", CONNECTIONS] {
+        for setting in settings.iter().chain(&[CONNECTIONS]) {
             postgres.args(["-c", setting]);
         }
         postgres.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);

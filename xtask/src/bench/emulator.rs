@@ -1,7 +1,9 @@
 //! A running emulator (alone or inside the demo) that is being measured, or measured against.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -66,21 +68,45 @@ impl<'a> Emulator<'a> {
 
     /// `postkey setup NAME` against this emulator, signed in as the app that may manage applications.
     pub(crate) fn setup(&self, name: &str, home: &Folder) -> Outcome<Command> {
-        let mut setup = postkey(&["setup", name, "--cloud", "custom", "--reach", "tenant-wide", "--sign-in", "app"]);
-        for (option, variable) in [
-            ("--login-url", "EMULATOR_AUTHORITY"),
-            ("--graph-url", "EMULATOR_GRAPH"),
-            ("--smtp-host", "EMULATOR_SMTP"),
-            ("--cloud-ca", "EMULATOR_CA"),
-            ("--tenant", "TENANT_ID"),
-            ("--mailbox", "SENDER"),
-            ("--admin-client-id", "ADMIN_CLIENT_ID"),
-        ] {
+        let mut setup = postkey(&["setup", name, "--reach", "tenant-wide", "--sign-in", "app"]);
+        self.hosts(&mut setup)?;
+        for (option, variable) in
+            [("--tenant", "TENANT_ID"), ("--mailbox", "SENDER"), ("--admin-client-id", "ADMIN_CLIENT_ID")]
+        {
             setup.args([option, self.variable(variable)?]);
         }
         setup.env("POSTKEY_ADMIN_CLIENT_SECRET", self.variable("ADMIN_CLIENT_SECRET")?);
         setup.arg("--dir").arg(home.path()).stderr(Stdio::null());
         Ok(setup)
+    }
+
+    /// Completes `postkey sender add … --secret-file` with the sample app, which may send as every mailbox and read it. The
+    /// secret is written into `folder`.
+    pub(crate) fn as_sample_app<'c>(&self, add: &'c mut Command, folder: &Path) -> Outcome<&'c mut Command> {
+        let secret = folder.join("sample-app.secret");
+        std::fs::write(&secret, self.variable("CLIENT_SECRET")?)
+            .and_then(|()| std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)))
+            .map_err(|e| format!("{}: {e}", secret.display()))?;
+        add.arg("--secret-file").arg(&secret).args(["--expires", "2099-01-31"]);
+        for (option, variable) in [("--client-id", "CLIENT_ID"), ("--tenant", "TENANT_ID")] {
+            add.args([option, self.variable(variable)?]);
+        }
+        self.hosts(add)?;
+        Ok(add)
+    }
+
+    /// The options by which a command finds this tenant's hosts.
+    fn hosts(&self, command: &mut Command) -> Outcome {
+        command.args(["--cloud", "custom"]);
+        for (option, variable) in [
+            ("--login-url", "EMULATOR_AUTHORITY"),
+            ("--graph-url", "EMULATOR_GRAPH"),
+            ("--smtp-host", "EMULATOR_SMTP"),
+            ("--cloud-ca", "EMULATOR_CA"),
+        ] {
+            command.args([option, self.variable(variable)?]);
+        }
+        Ok(())
     }
 
     /// What `send` asks of the tenant, by other means: a token with the sample app's secret, and one sendMail. The
@@ -115,14 +141,29 @@ impl<'a> Emulator<'a> {
 
     /// How many requests the tenant has answered so far.
     pub(crate) fn calls(&self, guardian: &Guardian) -> Outcome<u64> {
-        let address = format!("{}/calls", self.variable("EMULATOR_MANAGEMENT")?);
+        let answer = self.ask(guardian, "calls")?;
+        let list = answer.as_array().ok_or("the emulator's journal is no list")?;
+        // The journal keeps the last calls only; their numbers go on.
+        Ok(list.last().and_then(|call| call["seq"].as_u64()).unwrap_or_default())
+    }
+
+    /// How many messages its mailboxes have taken for delivery so far.
+    pub(crate) fn submitted(&self, guardian: &Guardian) -> Outcome<usize> {
+        let count = self.ask(guardian, "counters")?["messages"].as_u64().ok_or("the emulator counts no messages")?;
+        usize::try_from(count).map_err(|e| e.to_string())
+    }
+
+    fn ask(&self, guardian: &Guardian, what: &str) -> Outcome<serde_json::Value> {
+        let address = format!("{}/{what}", self.variable("EMULATOR_MANAGEMENT")?);
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--fail", "--show-error", "--max-time", "30", "--noproxy", "*", "--cacert"]);
         let answer = output(guardian, curl.arg(self.variable("EMULATOR_CA")?).arg(&address))?;
-        let answer: serde_json::Value = serde_json::from_str(&answer).map_err(|e| format!("{address}: {e}"))?;
-        let list = answer.as_array().ok_or_else(|| format!("{address} answered no list"))?;
-        // The journal keeps the last calls only; their numbers go on.
-        Ok(list.last().and_then(|call| call["seq"].as_u64()).unwrap_or_default())
+        serde_json::from_str(&answer).map_err(|e| format!("{address}: {e}"))
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 }
 
