@@ -180,6 +180,15 @@ impl Dialect {
         }
     }
 
+    /// What the connection of the queue's writer is told besides.
+    pub(crate) fn writer_settings(self) -> &'static [&'static str] {
+        match self {
+            // Its checkpoints are made beside it; and a group of large messages fits into 8 MiB of pages.
+            Self::Sqlite => &["PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -8192"],
+            Self::Postgres => &[],
+        }
+    }
+
     /// A connection beside the pool, with the same settings.
     pub(crate) async fn connect(self, location: &Location, options: &Options) -> Result<AnyConnection, StoreError> {
         let classify = |error| self.classify(location, "store.connect", error);

@@ -188,6 +188,16 @@ impl Shared {
         self.dialect.connect(&self.location, &self.options).await
     }
 
+    /// The connection of the queue's writer.
+    pub(crate) async fn connect_writer(&self) -> Result<sqlx::AnyConnection, StoreError> {
+        let mut connection = self.connect().await?;
+        for setting in self.dialect.writer_settings() {
+            let done = sqlx::Executor::execute(&mut connection, *setting).await;
+            done.map_err(|error| self.classify("store.connect", error))?;
+        }
+        Ok(connection)
+    }
+
     pub(crate) fn classify(&self, operation: &'static str, error: sqlx::Error) -> StoreError {
         self.dialect.classify(&self.location, operation, error)
     }

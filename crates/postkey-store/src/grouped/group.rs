@@ -26,6 +26,11 @@ impl Group {
         self.accepts.len() + self.begins.len() + self.settles.len()
     }
 
+    /// Bytes of the bodies in it.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes a job on, or gives it back for the next transaction.
     pub(super) fn take(&mut self, job: Job) -> Option<Job> {
         if self.len() >= MOST_JOBS || self.bytes >= MOST_BYTES {

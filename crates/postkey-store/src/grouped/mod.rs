@@ -1,5 +1,6 @@
 //! The queue's hot path: one writer that commits what many callers wait for, in one transaction after the other.
 
+mod checkpoint;
 mod group;
 mod script;
 mod statement;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Job,
+    checkpoint::Checkpoints,
     group::{Group, Verdicts},
     script::{Script, roll_back},
     statement::Texts,
@@ -27,7 +28,10 @@ pub(super) async fn run(store: Store, mut jobs: mpsc::Receiver<Job>) {
         stripe,
         usage: UsageLedger::default(),
         usage_written: Instant::now(),
+        begun: false,
+        checkpoints: None,
     };
+    writer.checkpoints = Checkpoints::start(&writer.store);
     let (mut carried, mut last) = (VecDeque::new(), 1);
     loop {
         let idle = (!writer.usage.is_empty()).then_some(USAGE_DELAY);
@@ -130,12 +134,21 @@ struct Writer {
     /// after a crash a moment of it is missing.
     usage: UsageLedger,
     usage_written: Instant,
+    /// Whether the transaction in hand has begun.
+    begun: bool,
+    checkpoints: Option<Checkpoints>,
 }
 
 impl Writer {
     async fn commit_and_answer(&mut self, group: Group) {
         match self.commit(&group).await {
-            Ok(verdicts) => group.answer(verdicts),
+            Ok(verdicts) => {
+                let (jobs, bytes) = (group.len(), group.bytes());
+                group.answer(verdicts);
+                if let Some((checkpoints, connection)) = self.checkpoints.as_mut().zip(self.connection.as_mut()) {
+                    checkpoints.after(jobs, bytes, connection).await;
+                }
+            }
             Err(error) if error.for_all().is_some() => group.fail(error),
             // One of the jobs is at fault: its neighbours must not suffer for it.
             Err(_) => {
@@ -153,6 +166,8 @@ impl Writer {
     async fn commit(&mut self, group: &Group) -> Result<Verdicts, StoreError> {
         let mut attempt = 0_u32;
         loop {
+            let reused = self.connection.is_some();
+            self.begun = false;
             let outcome = match self.store.shared.dialect {
                 // SQLite waits as long as its patience says, and for the disk.
                 Dialect::Sqlite => self.try_commit(group).await,
@@ -170,6 +185,11 @@ impl Writer {
                     let wait = rand::random_range(1..=8_u64) << attempt.min(5);
                     tokio::time::sleep(Duration::from_millis(wait)).await;
                 }
+                // The server was started anew since the last group; nothing was asked of it yet.
+                Err(StoreError::Unreachable { .. }) if reused && !self.begun && attempt == 0 => {
+                    attempt += 1;
+                    drop(self.connection.take());
+                }
                 Err(error) => {
                     // Whatever state the connection is in: the next transaction begins with a fresh one.
                     if error.for_all().is_some() {
@@ -186,11 +206,12 @@ impl Writer {
         let shared = &self.store.shared;
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(shared.connect().await?),
+            none => none.insert(shared.connect_writer().await?),
         };
         let flush = group.len() == 0 || self.usage_written.elapsed() >= USAGE_DELAY;
         let written = async {
             let script = Script::begin(connection, shared, &mut self.texts).await?;
+            self.begun = true;
             let mut write = Write { script, dialect: shared.dialect, stripe: self.stripe, now: shared.clock.now() };
             let (verdicts, mut usage) = write.all(group).await?;
             usage.merge(self.usage.clone());
@@ -232,6 +253,9 @@ impl Writer {
     async fn disconnect(&mut self) {
         if let Some(connection) = self.connection.take() {
             let _ = connection.close().await;
+        }
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints.stop().await;
         }
     }
 }

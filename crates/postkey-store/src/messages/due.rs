@@ -40,6 +40,8 @@ impl Transaction {
         Ok(due)
     }
 
+    // SQLite uses a partial index only where the query repeats its condition word by word.
+
     /// Messages of a sender whose outcome is unknown and that are due for another look.
     pub async fn unknown_due(
         &mut self,
@@ -51,7 +53,10 @@ impl Transaction {
             "-- message.unknown_due
              SELECT id, sender_id, submitter_id, priority, state, due_at, attempts, epoch, size, accepted_at, settled_at,
                     via, remote, graph_json, subject, message_id, outcome, envelope
-             FROM messages WHERE state = 'unknown' AND sender_id = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3",
+             FROM messages
+             WHERE state IN ('sending', 'deferred', 'unknown', 'failed', 'cancelled') AND state = 'unknown'
+                   AND sender_id = $1 AND due_at <= $2
+             ORDER BY due_at, id LIMIT $3",
         )
         .bind(sender.to_string())
         .bind(milliseconds(now))
@@ -65,7 +70,10 @@ impl Transaction {
             "-- message.sending_before
              SELECT id, sender_id, submitter_id, priority, state, due_at, attempts, epoch, size, accepted_at, settled_at,
                     via, remote, graph_json, subject, message_id, outcome, envelope
-             FROM messages WHERE state = 'sending' AND sender_id = $1 AND epoch < $2 ORDER BY due_at, id LIMIT $3",
+             FROM messages
+             WHERE state IN ('sending', 'deferred', 'unknown', 'failed', 'cancelled') AND state = 'sending'
+                   AND sender_id = $1 AND epoch < $2
+             ORDER BY due_at, id LIMIT $3",
         )
         .bind(sender.to_string())
         .bind(epoch)
@@ -77,7 +85,10 @@ impl Transaction {
     pub async fn next_unknown(&mut self, sender: SenderId) -> Result<Option<Timestamp>, StoreError> {
         let query = sqlx::query(
             "-- message.next_unknown
-             SELECT id, due_at FROM messages WHERE state = 'unknown' AND sender_id = $1 ORDER BY due_at, id LIMIT 1",
+             SELECT id, due_at FROM messages
+             WHERE state IN ('sending', 'deferred', 'unknown', 'failed', 'cancelled') AND state = 'unknown'
+                   AND sender_id = $1
+             ORDER BY due_at, id LIMIT 1",
         )
         .bind(sender.to_string());
         self.fetch_optional("messages", "id", query).await?.map(|row| row.time("due_at")).transpose()

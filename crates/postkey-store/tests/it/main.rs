@@ -6,8 +6,10 @@
 mod aggregates;
 mod journal;
 mod key_rotation;
+mod outage;
 mod place;
 mod queue;
 mod refusals;
 mod secrecy;
+mod submitters;
 mod transactions;
