@@ -53,6 +53,8 @@ pub(crate) struct Engine {
     pub(crate) tally: Tally,
     /// Leases are asked for a few at a time.
     asking: tokio::sync::Semaphore,
+    /// Mebibytes of large messages under way: each exists several times while it is sent.
+    pub(crate) large: tokio::sync::Semaphore,
 }
 
 /// Counters since the start, and what waits.
@@ -195,6 +197,7 @@ impl Engine {
             stop: CancellationToken::new(),
             tally: Tally::default(),
             asking: tokio::sync::Semaphore::new(ASKING_AT_ONCE),
+            large: tokio::sync::Semaphore::new(LARGE_TOGETHER as usize),
         }
     }
 
@@ -332,6 +335,7 @@ impl Engine {
         let Some(line) = lane.hungry(LOW) else { return };
         let wanted = BATCH.min(self.settings.window.saturating_sub(lane.in_window)).min(room).max(1);
         lane.fetching = true;
+        lane.line(line).missed = false;
         let known = lane.known_in(&line) + lane.in_hand.len();
         steps.push(Step::Fetch { lane: id, line, known, wanted });
     }
@@ -408,6 +412,11 @@ impl Engine {
                 let sent = self.store.sent_recipients(*sender, schedule::before(now, day)).await?;
                 let steady = self.steady();
                 let lane = &mut self.lock().lanes[id];
+                if sent.iter().any(|(_, count)| *count > 0) {
+                    // What came back meanwhile is in the Inbox.
+                    lane.accepted_last = Some(now);
+                    lane.inbox_at.get_or_insert(after(now, self.settings.ndr_every));
+                }
                 for (bucket, count) in sent {
                     // A bucket is five minutes; its end is what is sure to be in the window longest.
                     let end = after(bucket, Duration::from_secs(300)).min(now);
@@ -451,7 +460,8 @@ impl Engine {
             let done = std::mem::take(&mut state.lanes[id].done_meanwhile);
             match rows {
                 Ok(rows) => {
-                    state.lanes[id].line(line).more = rows.len() >= limit as usize;
+                    let of_line = state.lanes[id].line(line);
+                    of_line.more = rows.len() >= limit as usize || of_line.missed;
                     for message in rows {
                         if state.lanes[id].knows(&line, message.id) || done.contains(&message.id) {
                             continue;
@@ -660,7 +670,7 @@ impl Engine {
                 let line = lane.line((work.sender, work.submitter));
                 line.next_due = earlier(line.next_due, work.next_due);
                 if work.due > 0 {
-                    line.more = true;
+                    line.wants_more();
                 }
                 busy.push(id);
             }
@@ -724,7 +734,7 @@ impl Engine {
             if message.due_at > now {
                 line.next_due = earlier(line.next_due, Some(message.due_at));
             } else if line.held || !room || in_window >= window || (line.more && !high) {
-                line.more = true;
+                line.wants_more();
             } else if !known {
                 state.put(id, Entry { message, hot: bytes.then_some(body), need });
             }
@@ -753,3 +763,6 @@ const MOST_FETCHED: u32 = 1_000;
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// A lane without work for so long is given back.
 const IDLE: Duration = Duration::from_secs(60);
+/// Mebibytes that messages of a mebibyte and more may take while they are sent, in all lanes; one that is larger by itself
+/// goes alone.
+pub(crate) const LARGE_TOGETHER: u32 = 512;

@@ -184,7 +184,7 @@ impl Governor {
     pub fn leave(&mut self, need: &Need, now: Moment) -> Leave {
         let at_once = self.at_once(need.way);
         at_once.recover(now);
-        let full = at_once.under_way + at_once.ready >= at_once.allowed() + AHEAD;
+        let full = at_once.under_way.saturating_add(at_once.ready) >= at_once.allowed().saturating_add(AHEAD);
         let mut earliest = self.rests_until;
         for (window, amount) in self.windows(need) {
             match window.room_at(amount, now) {
@@ -405,7 +405,7 @@ impl AtOnce {
     }
 
     fn went_well(&mut self) {
-        self.warm = (self.warm + 1).min(self.limit);
+        self.warm = self.warm.saturating_add(1).min(self.limit);
     }
 
     /// `held` at once is what the server takes.

@@ -140,7 +140,16 @@ impl Engine {
                 return Ended::Nothing;
             }
         };
-        let waiting = rows.into_iter().filter(|one| !self.lock().lanes[id].in_hand.contains(&one.id));
+        let now = self.clock.now();
+        let waiting = rows.into_iter().filter(|one| {
+            let state = self.lock();
+            let addresses = one.envelope.recipients.iter().map(|recipient| &recipient.address);
+            let paused = state.senders.get(&sender).is_none_or(|facts| {
+                state.holds.is_paused(sender, facts, one.submitter, now)
+                    || state.holds.over_domains(addresses, now).is_some()
+            });
+            !paused && !state.lanes[id].in_hand.contains(&one.id)
+        });
         // One that has failed before may be what is wrong.
         let Some(message) = waiting.min_by_key(|one| one.attempts) else { return Ended::Works };
         let steady = self.steady();
@@ -262,8 +271,10 @@ impl Engine {
             }
             for lane in &mut state.lanes {
                 for (_, line) in lane.lines() {
-                    line.more |= !line.parked.is_empty();
-                    line.parked.clear();
+                    if !line.parked.is_empty() {
+                        line.parked.clear();
+                        line.wants_more();
+                    }
                 }
             }
             let lifted: Vec<_> = read.lifted.iter().flat_map(|scope| state.lanes_under(scope)).collect();

@@ -70,6 +70,7 @@ pub(crate) struct HoldChanges {
 impl Holds {
     /// Takes over what the store holds. Outages that others made (another node, an earlier run) are tried soon.
     pub(crate) fn read(&mut self, rows: Vec<Hold>, now: Timestamp, random: f64) -> HoldChanges {
+        let before = self.outages.len();
         let mut paused = HashMap::new();
         let mut outages = HashMap::new();
         for hold in rows {
@@ -89,7 +90,7 @@ impl Holds {
             }
         }
         let lifted: Vec<_> = self.outages.drain().map(|(scope, _)| scope).collect();
-        let changed = !lifted.is_empty() || paused != self.paused || outages.len() != self.outages.len();
+        let changed = !lifted.is_empty() || paused != self.paused || outages.len() != before;
         (self.paused, self.outages) = (paused, outages);
         HoldChanges { changed, lifted }
     }
@@ -102,11 +103,26 @@ impl Holds {
         submitter: Option<SubmitterId>,
         now: Timestamp,
     ) -> Option<&Hold> {
+        if self.paused.is_empty() && self.outages.is_empty() {
+            return None;
+        }
         let mut scopes = facts.scopes(sender).chain(submitter.map(HoldScope::Submitter));
         scopes.find_map(|scope| {
             let pause = self.paused.get(&scope).filter(|hold| is_on(hold, now));
             pause.or_else(|| self.outages.get(&scope).map(|outage| &outage.hold))
         })
+    }
+
+    /// Whether a person holds back a sender's mail from this submitter.
+    pub(crate) fn is_paused(
+        &self,
+        sender: SenderId,
+        facts: &SenderFacts,
+        submitter: Option<SubmitterId>,
+        now: Timestamp,
+    ) -> bool {
+        let mut scopes = facts.scopes(sender).chain(submitter.map(HoldScope::Submitter));
+        scopes.any(|scope| self.paused.get(&scope).is_some_and(|hold| is_on(hold, now)))
     }
 
     /// What keeps back mail to one of these.
@@ -155,14 +171,20 @@ impl Holds {
         {
             return None;
         }
-        let next = match request.probes {
-            Probes::Never => None,
-            how => Some(after(now, schedule::probe_wait(0, how == Probes::Quota, random))),
+        let class = request.class.to_string();
+        let known = self.outages.get(&scope);
+        // The same trouble in other words goes on where it was.
+        let same = known.filter(|known| known.how == request.probes && known.hold.class.as_ref() == Some(&class));
+        let probes = same.map_or(0, |known| known.probes);
+        let next = match (request.probes, same.and_then(|known| known.next)) {
+            (Probes::Never, _) => None,
+            (_, Some(next)) => Some(next),
+            (how, None) => Some(after(now, schedule::probe_wait(probes, how == Probes::Quota, random))),
         };
         let hold = Hold {
             scope: scope.clone(),
             cause: HoldCause::Outage,
-            class: Some(request.class.to_string()),
+            class: Some(class),
             code: Some(diagnosis.code.clone()),
             reason: diagnosis
                 .why
@@ -175,7 +197,7 @@ impl Holds {
             by: None,
         };
         let probing = self.outages.get(&scope).is_some_and(|known| known.probing);
-        let outage = Outage { hold: hold.clone(), how: request.probes, probes: 0, next, probing };
+        let outage = Outage { hold: hold.clone(), how: request.probes, probes, next, probing };
         self.outages.insert(scope, outage);
         Some(hold)
     }
@@ -192,6 +214,11 @@ impl Holds {
     /// An outage.
     pub(crate) fn outage(&mut self, scope: &HoldScope) -> Option<&mut Outage> {
         self.outages.get_mut(scope)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.paused.len() + self.outages.len()
     }
 
     /// All outages.

@@ -39,6 +39,8 @@ pub(crate) struct Line {
     ready: VecDeque<Entry>,
     /// The store may hold messages that are due and not in `ready`.
     pub(crate) more: bool,
+    /// The same was said again while the store was being asked: its answer may be older.
+    pub(crate) missed: bool,
     /// When the next one in the store becomes due.
     pub(crate) next_due: Option<Timestamp>,
     /// Messages that wait for a domain's hold to end: passed over.
@@ -48,6 +50,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// The store holds something that is not in memory.
+    pub(crate) fn wants_more(&mut self) {
+        self.more = true;
+        self.missed = true;
+    }
+
     /// Puts a message behind those of its priority or higher.
     fn put(&mut self, entry: Entry) {
         let rank = |entry: &Entry| (std::cmp::Reverse(entry.message.priority), entry.message.due_at, entry.message.id);
@@ -307,7 +315,7 @@ impl Lane {
                 bytes += line.ready.iter().map(Entry::hot_bytes).sum::<u64>();
                 count += line.ready.len();
                 line.ready.clear();
-                line.more = true;
+                line.wants_more();
             }
         }
         self.in_window -= count;
@@ -362,7 +370,7 @@ impl Lane {
         for line in self.lines.values_mut() {
             if line.next_due.is_some_and(|due| due <= now) {
                 line.next_due = None;
-                line.more = true;
+                line.wants_more();
                 any = true;
             }
         }

@@ -204,6 +204,11 @@ impl Queue {
         self.engine.facts(sender).is_some()
     }
 
+    /// Holds that are in force here: a new one of another process takes a moment.
+    pub fn holds(&self) -> usize {
+        self.engine.lock().holds.count()
+    }
+
     /// Numbers about it, as of now.
     pub async fn gauges(&self) -> Vec<Gauge> {
         self.engine.gauges().await
@@ -214,7 +219,7 @@ impl Queue {
         let engine = &self.engine;
         engine.stop.cancel();
         engine.tasks.close();
-        if tokio::time::timeout(within, engine.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(within.max(SHORTEST_GOODBYE), engine.tasks.wait()).await.is_err() {
             let left = engine.lock().in_hand;
             tracing::warn!(
                 left,
@@ -249,3 +254,6 @@ pub(crate) fn queued(new: &NewMessage) -> QueuedMessage {
         graph_json: new.graph_json,
     }
 }
+
+/// What the queue's own loops need to notice that it stops.
+const SHORTEST_GOODBYE: Duration = Duration::from_millis(250);

@@ -511,4 +511,4 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 #[path = "settle_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -130,7 +130,7 @@ impl Engine {
         }
         let now = self.clock.now();
         // What was just looked at and is due again at once waits a moment.
-        let next = next.filter(|at| *at < Timestamp::MAX).map(|at| at.max(after(now, Duration::from_secs(1))));
+        let next = next.filter(|at| *at < never()).map(|at| at.max(after(now, Duration::from_secs(1))));
         {
             let lane = &mut self.lock().lanes[id];
             lane.looking = false;
@@ -208,7 +208,7 @@ impl Engine {
                 })
                 .await;
                 self.tally.came(message.size);
-                self.lock().lanes[id].line(Self::line_of(message)).more = true;
+                self.lock().lanes[id].line(Self::line_of(message)).wants_more();
             }
             Resolution::GiveUp => {
                 let mut detail = message.outcome.clone().unwrap_or_else(|| json!({}));

@@ -9,7 +9,7 @@ use postkey_transport::{
 use serde_json::json;
 
 use crate::{
-    engine::{Engine, LaneId},
+    engine::{Engine, LARGE_TOGETHER, LaneId},
     governor::{Leave, Lesson, Need, Way},
     holds::SenderFacts,
     lane::Entry,
@@ -74,6 +74,8 @@ impl Engine {
             self.refresh.notify_one();
             return Ended::Nothing;
         };
+        // Held until the attempt has ended.
+        let _share = self.share_of(entry.message.size).await;
         let message = match self.bytes_of(&mut entry).await {
             Ok(message) => message,
             Err(error) => {
@@ -149,6 +151,17 @@ impl Engine {
             late_after: self.settings.late_after,
             random: rand::random(),
         })
+    }
+
+    /// A share of the memory for large messages, as much as this one needs; small ones need none.
+    async fn share_of(&self, size: u64) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        const MEBIBYTE: u64 = 1024 * 1024;
+        if size < MEBIBYTE {
+            return None;
+        }
+        // As it came, as it leaves, and in base64.
+        let share = u32::try_from(size * 3 / MEBIBYTE).unwrap_or(u32::MAX).min(LARGE_TOGETHER);
+        self.large.acquire_many(share).await.ok()
     }
 
     /// The message's bytes, from memory or from the store.
@@ -294,7 +307,7 @@ impl Engine {
             }
             let line = lane.line(Self::line_of(message));
             match (decision.to, decision.due_at) {
-                (MessageState::Queued, _) => line.more = true,
+                (MessageState::Queued, _) => line.wants_more(),
                 (MessageState::Deferred, due) => line.next_due = crate::engine::earlier(line.next_due, due),
                 _ => {}
             }
@@ -366,7 +379,7 @@ impl Engine {
     fn forget(&self, id: LaneId, message: &QueuedMessage) {
         let mut state = self.lock();
         state.lanes[id].done(message.id);
-        state.lanes[id].line(Self::line_of(message)).more = true;
+        state.lanes[id].line(Self::line_of(message)).wants_more();
     }
 
     fn rest_after_store(&self, id: LaneId) {

@@ -1,4 +1,7 @@
 //! The queue on a SQLite store, against a Graph on loopback that answers as a test asks.
 
 mod delivery;
+mod outages;
+mod reports;
 mod support;
+mod unknown;

@@ -409,6 +409,10 @@ impl Bench {
         }
     }
 
+    pub(crate) fn message_time(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     pub(crate) fn outbox(&self) -> Outbox {
         Outbox::new(self.store.clone(), Clock::following(self.clock.clone()))
     }
