@@ -70,7 +70,11 @@ impl FromRequestParts<Arc<Api>> for Caller {
 
 impl From<LoginRefusal> for Refusal {
     fn from(refusal: LoginRefusal) -> Self {
-        let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::UNAUTHORIZED);
+        let status = match &refusal {
+            // A right key is never locked out: whoever meets this has none, and is told so like all others.
+            LoginRefusal::Locked { .. } => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::UNAUTHORIZED),
+        };
         Self::passed(status, &refusal, refusal.retry_after().map(whole_seconds))
     }
 }

@@ -23,8 +23,9 @@ pub(crate) struct Sending;
 pub(crate) struct Open;
 
 const OPEN: &[u16] = &[400, 406, 421, 500, 503];
-const READING: &[u16] = &[401, 403, 429];
+const READING: &[u16] = &[401, 403];
 const WRITING: &[u16] = &[408, 409, 413, 415, 422, 507];
+const QUOTAS: &[u16] = &[429];
 
 impl IntoResponses for Open {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
@@ -52,7 +53,7 @@ impl IntoResponses for Ordering {
 
 impl IntoResponses for Sending {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        of(&[OPEN, READING, WRITING])
+        of(&[OPEN, READING, WRITING, QUOTAS])
     }
 }
 
@@ -63,7 +64,9 @@ fn of(lists: &[&[u16]]) -> BTreeMap<String, RefOr<Response>> {
 fn response(status: u16) -> Response {
     let text = match status {
         400 => "A parameter, a header or the JSON cannot be read.",
-        401 => "No API key, or one that is not known, has ended or is disabled.",
+        401 => {
+            "No API key, or one that is not known, has ended or is disabled. After many failures with `Retry-After`."
+        }
         403 => "The API key may not do this.",
         404 => "There is no such thing, or this key does not see it.",
         406 => "The answer is not written in what the client accepts.",
@@ -73,7 +76,7 @@ fn response(status: u16) -> Response {
         415 => "The content type is not understood here.",
         421 => "This server does not answer for the host that the request names.",
         422 => "The content can be read but not carried out.",
-        429 => "A quota is used up, or too many wrong keys came from there; see `Retry-After`.",
+        429 => "A quota is used up, or the queue is full; see `Retry-After`.",
         500 => "A defect of postkey.",
         503 => "The store cannot be reached, or the server is stopping.",
         507 => "There is no room left to store it.",

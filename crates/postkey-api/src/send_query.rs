@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use postkey_base::EmailAddress;
-use postkey_transport::envelope::MAX_RECIPIENTS;
 
 use crate::{
     refusal::Refusal,
@@ -31,7 +30,7 @@ impl SendQuery {
             let address = || value.parse::<Address>().map(|address| address.0).map_err(|why| bad(&why));
             let twice = || bad("it stands more than once");
             match &*name {
-                "to" if parsed.to.len() == MAX_RECIPIENTS => return Err(bad("these are too many recipients")),
+                "to" if parsed.to.len() == MAX_RECIPIENTS_IN_QUERY => return Err(bad("these are too many recipients")),
                 "to" => parsed.to.push(address()?),
                 "from" => once(&mut parsed.from, address()?).ok_or_else(twice)?,
                 "sender" if is_name(&value) => {
@@ -57,6 +56,9 @@ impl SendQuery {
         Ok(parsed)
     }
 }
+
+/// More do not fit into a URI that every proxy lets through; longer lists belong into a header or JSON.
+const MAX_RECIPIENTS_IN_QUERY: usize = 100;
 
 fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     match place.replace(value) {

@@ -19,7 +19,10 @@ package = folder / "made"
 generator = pathlib.Path(sys.executable).with_name("openapi-python-client")
 config = folder / "config.json"
 # The generator formats what it wrote with programs that need not be here.
-config.write_text(json.dumps({"post_hooks": []}))
+# A message is bytes to it.
+config.write_text(json.dumps({
+    "post_hooks": [], "content_type_overrides": {"message/rfc822": "application/octet-stream"},
+}))
 made = subprocess.run(
     [generator, "generate", "--path", document, "--output-path", package, "--meta", "none", "--config", config],
     capture_output=True, text=True, timeout=120, check=False,

@@ -82,7 +82,7 @@ pub(crate) enum TakenState {
     tag = "send",
     operation_id = "send",
     params(
-        ("to" = inline(Option<Vec<Address>>), Query, style = Form, explode = true, min_items = 1, max_items = 1000,
+        ("to" = inline(Option<Vec<Address>>), Query, style = Form, explode = true, min_items = 1, max_items = 100,
             description = "Who receives it, instead of those whom the message names. May stand more than once."),
         ("from" = Option<String>, Query, pattern = "ADDRESS", max_length = 254,
             description = "The reverse-path, instead of the writer of the message."),

@@ -17,6 +17,7 @@ mod machine;
 mod messages;
 mod mime;
 mod needles;
+mod openapi;
 mod outage_law;
 mod plan;
 mod postgres;
