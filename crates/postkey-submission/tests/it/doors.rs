@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postkey_store::SubmitterRules;
-use postkey_submission::Mode;
+use postkey_submission::{Mode, Reloaded, TlsFiles};
 
 use crate::{
     client::{Client, FROM, MESSAGE},
@@ -139,6 +139,32 @@ async fn what_is_said_ahead_of_the_handshake_is_not_taken_for_what_comes_after()
     let mut client = client.handshake(&house.ca_pem).await;
     let said = client.ask("EHLO after").await;
     assert!(said.starts_with("250-"), "the first answer under TLS is the one to EHLO: {said}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_for_new_sessions_and_open_ones_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TlsFiles { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+    let renew = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        made.cert.pem().into_bytes()
+    };
+    let first = renew();
+    let house = House::built(Plan { files: Some(files.clone()), ..Plan::default() }).await;
+    let password = house.submitter("scanner", SubmitterRules::default()).await;
+    let mut before = Client::secured(house.at("implicit"), &first).await;
+    before.sign_in("scanner", &password).await;
+    let second = renew();
+    assert_eq!(house.tls.reload().unwrap(), Reloaded::Changed);
+    let mut after = Client::secured(house.at("implicit"), &second).await;
+    after.sign_in("scanner", &password).await;
+    for client in [&mut before, &mut after] {
+        assert!(client.submit(FROM, &["a@x.example"], MESSAGE).await.starts_with("250"));
+    }
+    drop((before, after));
     house.close().await;
 }
 

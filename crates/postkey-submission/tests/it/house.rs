@@ -16,7 +16,7 @@ use postkey_queue::{AcceptError, BoxFuture, Receipt, Submission as Message};
 use postkey_store::{Location, MasterKeys, MessageId, NewSubmitter, SenderValues, Store, SubmitterRules};
 use postkey_submission::{
     Carries, CarriesUnknown, Directory, Intake, Listener, LockoutSettings, Mode, ReloadingTls, Submission,
-    SubmissionParts, SubmissionSettings, new_password, password_mac,
+    SubmissionParts, SubmissionSettings, TlsFiles, new_password, password_mac,
 };
 use tempfile::TempDir;
 
@@ -92,7 +92,8 @@ pub(crate) struct Plan {
     pub(crate) settings: SubmissionSettings,
     pub(crate) lockout: LockoutSettings,
     pub(crate) carries: Arc<dyn Carries>,
-    pub(crate) tls: bool,
+    /// `None`: a certificate that never changes.
+    pub(crate) files: Option<TlsFiles>,
 }
 
 impl Default for Plan {
@@ -103,7 +104,7 @@ impl Default for Plan {
             // Refusals are heard at once, or tests would wait.
             lockout: LockoutSettings { first_delay: Duration::ZERO, ..LockoutSettings::default() },
             carries: Arc::new(CarriesUnknown),
-            tls: true,
+            files: None,
         }
     }
 }
@@ -118,6 +119,7 @@ pub(crate) struct House {
     pub(crate) store: Store,
     pub(crate) desk: Desk,
     pub(crate) clock: TestClock,
+    pub(crate) tls: Arc<ReloadingTls>,
     pub(crate) ca_pem: Vec<u8>,
     _folder: TempDir,
 }
@@ -140,18 +142,22 @@ impl House {
         let directory = Directory::open_with(store.clone(), clock.clock(), plan.carries, plan.lockout).await.unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let tls = plan.tls.then(|| Arc::new(ReloadingTls::fixed(&certificate, &key).unwrap()));
+        let tls = Arc::new(match plan.files {
+            Some(files) => ReloadingTls::load(files).unwrap(),
+            None => ReloadingTls::fixed(&certificate, &key).unwrap(),
+        });
         let desk = Desk::default();
         let submission = Submission::start(SubmissionParts {
             directory: directory.clone(),
             queue: desk.clone(),
             listeners: plan.listeners,
-            tls,
+            tls: Some(Arc::clone(&tls)),
             settings: plan.settings,
         })
         .await
         .unwrap();
-        Self { submission, directory, store, desk, clock, ca_pem: certificate.into_bytes(), _folder: folder }
+        let ca_pem = tls.certificate_pem();
+        Self { submission, directory, store, desk, clock, tls, ca_pem, _folder: folder }
     }
 
     pub(crate) fn at(&self, listener: &str) -> SocketAddr {

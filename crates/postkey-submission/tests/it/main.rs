@@ -10,3 +10,4 @@ mod guessing;
 mod hand_over;
 mod house;
 mod patience;
+mod queued;
