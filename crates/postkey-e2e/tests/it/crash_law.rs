@@ -11,7 +11,7 @@ use postkey_emulator::faults::{Action, Fault};
 
 use crate::load::{Load, Plan};
 use crate::rows::Rows;
-use crate::serving::{Installation, Login, Serving, UNPACED, until};
+use crate::serving::{Installation, Login, Serving, UNPACED};
 use crate::setups::{Moment, PATIENCE, Tenant};
 use crate::strace::{Calls, Killer};
 use crate::submit::SmtpClient;
@@ -95,7 +95,9 @@ async fn install<'a>(
     more: usize,
 ) -> (Installation<'a>, Login, Vec<String>) {
     tenant.emulator.with_world(|world| world.mail.limits = Limits::lifted());
-    let mut installation = Installation::new(tenant, "law", UNPACED).on_its_clock().with("TOKIO_WORKER_THREADS", "1");
+    // The clock is turned here: nobody shall lose a lane by that.
+    let settings = format!("{UNPACED}lease_s = 864000\n");
+    let mut installation = Installation::new(tenant, "law", &settings).on_its_clock().with("TOKIO_WORKER_THREADS", "1");
     if let Some(store) = store {
         installation = installation.with("POSTKEY_STORE", store);
     }
@@ -204,7 +206,7 @@ fn hold(tenant: &Tenant, at: u64, moment: Moment) -> u64 {
 /// Waits until a request hangs (true), or nothing is left to do.
 async fn held_or_settled(tenant: &Tenant, installation: &Installation<'_>) -> bool {
     let rows = Rows::of(installation).await;
-    let settled = until("the end of the message's way", PATIENCE, async || (rows.unsettled().await == 0).then_some(()));
+    let settled = rows.settled(tenant);
     tokio::select! {
         () = tenant.emulator.until(|world| world.journal.hanging() > 0) => true,
         () = settled => false,
@@ -249,8 +251,7 @@ async fn every_system_call(way: Way, store: Option<&str>, groups: &[Calls]) {
 }
 
 async fn settled(installation: &Installation<'_>) {
-    let rows = Rows::of(installation).await;
-    until("the end of the message's way", PATIENCE, async || (rows.unsettled().await == 0).then_some(())).await;
+    Rows::of(installation).await.settled(installation.tenant).await;
 }
 
 /// Kills again and again, at random, while mail comes in by SMTP and HTTP.

@@ -1,10 +1,19 @@
 //! The rows of an installation's store, read beside the program by SQL of the tests' own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use sqlx::{AnyPool, Row};
 
 use crate::serving::Installation;
+use crate::setups::{PATIENCE, Tenant};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// What needs no waiting is done by then.
+const AT_ONCE: Duration = Duration::from_millis(500);
+/// How far a clock is turned between two looks.
+const TURN: Duration = Duration::from_secs(2);
 
 /// A connection to the store's database.
 pub(crate) struct Rows(AnyPool);
@@ -39,6 +48,23 @@ impl Rows {
     pub(crate) async fn unsettled(&self) -> i64 {
         let sql = "SELECT COUNT(*) FROM messages WHERE state NOT IN ('accepted', 'failed', 'cancelled')";
         self.all(sql).await[0].get(0)
+    }
+
+    /// Waits until nothing is left to do. Whatever waits for its time sees the tenant's clock turn.
+    pub(crate) async fn settled(&self, tenant: &Tenant) {
+        let began = Instant::now();
+        while self.unsettled().await > 0 {
+            if began.elapsed() > PATIENCE {
+                let messages = self.messages().await;
+                let (id, state) = messages.iter().find(|(_, state)| *state != "accepted").expect("one is left");
+                let states = self.states().await;
+                panic!("not settled after {PATIENCE:?}: {states:?}; {id} is {state}\n{}", self.timeline(id).await);
+            }
+            tokio::time::sleep(LOOK).await;
+            if began.elapsed() > AT_ONCE {
+                tenant.emulator.advance(TURN);
+            }
+        }
     }
 
     /// Every message and its state.
