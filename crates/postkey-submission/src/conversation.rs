@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use postkey_base::{Diagnose, EmailAddress};
 use postkey_queue::{AcceptError, Submission};
 use postkey_smtp::{
@@ -18,10 +19,11 @@ use tokio::time::timeout;
 
 use crate::{
     admission::Admitted,
-    directory::{Directory, LoginRefusal, SignedIn},
+    directory::{Directory, SignedIn},
     doorway::{BytesInHand, Doorway},
     known::Known,
     link::TlsFacts,
+    login::LoginRefusal,
     refusal::Refusal,
     service::House,
     settings::Mode,
@@ -261,17 +263,31 @@ impl Conversation {
     pub(crate) async fn message(&mut self, received: Received, session: &Session) -> Said {
         let Some(open) = self.open.take() else { return bad_sequence() };
         let in_hand = self.in_hand.take();
-        let said = match self.admit(open, received, session) {
-            Ok((submission, admitted)) => self.hand_over(submission, admitted).await,
+        let said = match self.admitted(&open, received.body).await {
+            Ok(admitted) => {
+                let (submission, counted) = self.submission(open, admitted, session);
+                self.hand_over(submission, counted).await
+            }
             Err(refusal) => self.refuse("DATA", &refusal),
         };
         drop(in_hand);
         said
     }
 
-    fn admit(&self, open: Open, received: Received, session: &Session) -> Result<(Submission, Counted), Refusal> {
-        let addresses: Vec<EmailAddress> = open.recipients.iter().map(|one| one.address.clone()).collect();
-        let admitted = open.known.admit(open.from.as_ref(), &addresses, received.body, self.house.directory.now())?;
+    /// The rules on the whole message. Reading a large one takes so long that other sessions would wait.
+    async fn admitted(&self, open: &Open, body: Bytes) -> Result<Admitted, Refusal> {
+        let (known, from) = (Arc::clone(&open.known), open.from.clone());
+        let recipients: Vec<EmailAddress> = open.recipients.iter().map(|one| one.address.clone()).collect();
+        let now = self.house.directory.now();
+        if body.len() <= READ_AT_ONCE {
+            return known.admit(from.as_ref(), &recipients, body, now);
+        }
+        tokio::task::spawn_blocking(move || known.admit(from.as_ref(), &recipients, body, now))
+            .await
+            .unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))
+    }
+
+    fn submission(&self, open: Open, admitted: Admitted, session: &Session) -> (Submission, Counted) {
         let Admitted { sender, from, message, rewritings, idempotency_key, priority, charge } = admitted;
         for rewriting in &rewritings {
             tracing::info!(
@@ -307,7 +323,7 @@ impl Conversation {
             facts,
             graph_json: false,
         };
-        Ok((submission, counted))
+        (submission, counted)
     }
 
     async fn hand_over(&mut self, submission: Submission, counted: Counted) -> Said {
@@ -452,6 +468,8 @@ fn bad_sequence() -> Said {
     Reply::new(503, EnhancedCode::parse("5.5.1"), ["MAIL first"]).into()
 }
 
+/// A message of this size is read in less than a millisecond.
+const READ_AT_ONCE: usize = 128 * 1024;
 /// Longer than any local name, shorter than any generated password.
 const SHOWN_OF_A_NAME: usize = 20;
 /// Of `name@domain`, or a name we know.

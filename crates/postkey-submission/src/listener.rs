@@ -22,7 +22,7 @@ use crate::{
 /// An open listener.
 pub(crate) struct Open {
     house: Arc<House>,
-    listener: Listener,
+    listener: Arc<Listener>,
     name: Arc<str>,
     socket: TcpListener,
     /// As bound: port 0 has become a number.
@@ -41,7 +41,7 @@ impl Open {
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into())?;
         let address = socket.local_addr()?;
-        Ok(Self { house, name: listener.name.as_str().into(), listener, socket, address })
+        Ok(Self { house, name: listener.name.as_str().into(), listener: Arc::new(listener), socket, address })
     }
 
     /// Until the service stops.
@@ -77,7 +77,7 @@ impl Open {
 
     fn take(&self, stream: TcpStream, peer: SocketAddr) {
         let house = Arc::clone(&self.house);
-        let (name, listener) = (Arc::clone(&self.name), self.listener.clone());
+        let (name, listener) = (Arc::clone(&self.name), Arc::clone(&self.listener));
         match house.doorway.enter() {
             Ok(ticket) => {
                 let task = async move { converse(house, listener, name, stream, peer, ticket).await };
@@ -93,7 +93,7 @@ impl Open {
 /// One connection from its first byte to its last.
 async fn converse(
     house: Arc<House>,
-    listener: Listener,
+    listener: Arc<Listener>,
     name: Arc<str>,
     stream: TcpStream,
     peer: SocketAddr,
