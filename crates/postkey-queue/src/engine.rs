@@ -27,6 +27,7 @@ use crate::{
     outbound::{LEASE_PREFIX, LaneKey, Outbound},
     schedule::{self, after},
     settings::QueueSettings,
+    settle::{HoldRequest, Probes, ScopeKind},
 };
 
 /// Which lane.
@@ -387,7 +388,22 @@ impl Engine {
                 Ownership::Theirs(after(now, STORE_BREATH))
             }
         };
-        self.lock().lanes[id].ownership = ownership;
+        {
+            let mut state = self.lock();
+            let epoch = match &ownership {
+                Ownership::Ours(lease) => Some(lease.epoch),
+                _ => None,
+            };
+            // Whoever had the lane in between may have settled what is in memory: the store knows.
+            let shared = matches!(self.store.location(), postkey_store::Location::Postgres(_));
+            let lane = &mut state.lanes[id];
+            let seamless = epoch.is_some_and(|epoch| epoch == lane.last_epoch.unwrap_or(0) + 1);
+            lane.last_epoch = epoch.or(lane.last_epoch);
+            lane.ownership = ownership;
+            if epoch.is_none() || (shared && !seamless) {
+                state.let_go(id, |_| true);
+            }
+        }
         self.pump(id);
     }
 
@@ -719,7 +735,9 @@ impl Engine {
         let id = {
             let mut state = self.lock();
             let Some(id) = state.lane_of(message.sender, &self.settings, now) else {
-                tracing::warn!(sender = %message.sender, message = %message.id, "a message waits for a sender that is incomplete");
+                drop(state);
+                let engine = Arc::clone(self);
+                self.spawn(async move { engine.hold(message.sender, &incomplete()).await });
                 return;
             };
             let key = (message.sender, message.submitter);
@@ -730,10 +748,11 @@ impl Engine {
             let lane = &mut state.lanes[id];
             let known = lane.knows(&key, message.id);
             let (in_window, need) = (lane.in_window, self.guess(lane, &message));
+            let theirs = matches!(lane.ownership, Ownership::Theirs(_));
             let line = lane.line(key);
             if message.due_at > now {
                 line.next_due = earlier(line.next_due, Some(message.due_at));
-            } else if line.held || !room || in_window >= window || (line.more && !high) {
+            } else if theirs || line.held || !room || in_window >= window || (line.more && !high) {
                 line.wants_more();
             } else if !known {
                 state.put(id, Entry { message, hot: bytes.then_some(body), need });
@@ -766,3 +785,17 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Mebibytes that messages of a mebibyte and more may take while they are sent, in all lanes; one that is larger by itself
 /// goes alone.
 pub(crate) const LARGE_TOGETHER: u32 = 512;
+
+/// Why mail of a sender waits that was never finished.
+fn incomplete() -> HoldRequest {
+    let diagnosis = postkey_base::Diagnosis {
+        code: "queue.sender_incomplete".into(),
+        what: "the sender is not complete: it lacks its tenant, its app or its mailbox".into(),
+        why: None,
+        remedy: "See what is missing with `postkey sender show`, and save it; the mail goes out then.".into(),
+        who: postkey_base::Who::You,
+        evidence: Vec::new(),
+    };
+    let class = postkey_transport::OutcomeClass::Mailbox;
+    HoldRequest { scope: ScopeKind::Sender, class, diagnosis, probes: Probes::Soon }
+}

@@ -144,6 +144,8 @@ struct Taught {
 const AHEAD: u32 = 2;
 /// Without `Retry-After`: a server that says "too much" wants at least this.
 const REST: Duration = Duration::from_secs(10);
+/// After too many at once, with fewer from then on.
+const BREATH: Duration = Duration::from_secs(1);
 /// The longest rest that is believed in one go.
 const LONGEST_REST: Duration = Duration::from_secs(15 * 60);
 /// A taught limit is raised by one step after so long without another lesson; each lesson doubles the time.
@@ -248,7 +250,9 @@ impl Governor {
         match lesson {
             Lesson::TooManyAtOnce { wait } => {
                 self.throttled += 1;
-                self.rest(wait.unwrap_or(Duration::ZERO), now);
+                // Alone and still too many: somebody else uses the mailbox.
+                let own = if together > 1 { BREATH } else { REST };
+                self.rest(wait.unwrap_or(own), now);
             }
             Lesson::TooFast { wait } => {
                 self.throttled += 1;

@@ -172,6 +172,7 @@ fn a_server_that_takes_two_at_once_teaches_two_and_is_asked_for_more_only_later(
         governor.begin(&need);
     }
     governor.end(&need, Lesson::TooManyAtOnce { wait: None }, later);
+    assert_eq!(governor.leave(&need, later), Leave::NotBefore(later + BREATH));
     governor.recover(later + RECOVERY);
     assert_eq!(governor.allowed_at_once(Way::Graph), 2);
     governor.recover(later + RECOVERY * 2);

@@ -11,9 +11,9 @@ use crate::{
     engine::{Engine, LaneId},
     governor::Leave,
     holds::scope_of,
-    lane::Entry,
+    lane::{Entry, Ownership},
     outbound::Connected,
-    schedule::after,
+    schedule::{FIRST_PROBE, after},
     settle::{self, HoldRequest, LaneWord, Probes},
     worker::{Ended, word_of},
 };
@@ -26,6 +26,10 @@ const LONGEST_STAGGER: Duration = Duration::from_secs(60);
 const TRY_DEADLINE: Duration = Duration::from_secs(180);
 /// Messages from which the one for a try is taken.
 const TRY_AMONG: u32 = 8;
+/// The answer about a lease is looked for so often,
+const OWNING_LOOKS: usize = 100;
+/// so far apart.
+const OWNING_LOOK: Duration = Duration::from_millis(20);
 /// How often the store is asked whether somebody changed something.
 const WATCH_EVERY: Duration = Duration::from_millis(400);
 /// A queue that shares its store with other nodes looks for what they took in this often.
@@ -107,7 +111,16 @@ impl Engine {
         let tried = tokio::time::timeout(TRY_DEADLINE, self.try_lane(id, sender, how == Some(Probes::Quota))).await;
         match tried {
             Ok(Ended::Works) => self.works_again(&scope).await,
-            Ok(Ended::Nothing) | Err(_) => self.still_out(&scope).await,
+            // Nothing was learnt: once more, without counting it.
+            Ok(Ended::Nothing) => {
+                let now = self.clock.now();
+                if let Some(outage) = self.lock().holds.outage(&scope) {
+                    outage.probing = false;
+                    outage.next = Some(after(now, FIRST_PROBE));
+                }
+                self.wake_clockwork();
+            }
+            Err(_) => self.still_out(&scope).await,
             Ok(Ended::Out(word)) => {
                 // Another cause than before shows itself as what it is.
                 if let LaneWord::Hold(request) = &word {
@@ -152,6 +165,9 @@ impl Engine {
         });
         // One that has failed before may be what is wrong.
         let Some(message) = waiting.min_by_key(|one| one.attempts) else { return Ended::Works };
+        if !self.is_ours(id).await {
+            return Ended::Nothing;
+        }
         let steady = self.steady();
         let entry = {
             let mut state = self.lock();
@@ -173,6 +189,19 @@ impl Engine {
         let ended = self.try_once(id, entry).await;
         self.lock().in_hand -= 1;
         ended
+    }
+
+    /// Whether the lane is ours; asked for if it is not.
+    async fn is_ours(self: &Arc<Self>, id: LaneId) -> bool {
+        for _ in 0..OWNING_LOOKS {
+            let now = self.clock.now();
+            if matches!(&self.lock().lanes[id].ownership, Ownership::Ours(lease) if lease.until > now) {
+                return true;
+            }
+            self.pump(id);
+            tokio::time::sleep(OWNING_LOOK).await;
+        }
+        false
     }
 
     /// The cause has ended: everything under it goes on, each lane a little after the other and slowly at first.

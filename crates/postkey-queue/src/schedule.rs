@@ -63,7 +63,8 @@ pub fn is_over(accepted_at: Timestamp, attempts: u32, give_up_after: Duration, n
 /// end of `window`, and afterwards (a look failed) every quarter of it.
 pub fn next_look(since: Timestamp, looks: u32, window: Duration, now: Timestamp) -> Timestamp {
     let end = after(since, window);
-    let planned = LOOKS.get(looks as usize).map(|wait| after(since, *wait)).filter(|at| *at < end && *at > now);
+    let planned = LOOKS.iter().skip(looks as usize).map(|wait| after(since, *wait));
+    let planned = planned.filter(|at| *at < end && *at > now).min();
     match planned {
         Some(at) => at,
         None if now < end => end,
@@ -151,6 +152,8 @@ mod tests {
             (0, "2026-03-01T10:00:00Z", "2026-03-01T10:00:05Z"),
             (1, "2026-03-01T10:00:06Z", "2026-03-01T10:00:30Z"),
             (4, "2026-03-01T10:05:06Z", "2026-03-01T10:10:00Z"),
+            // A look came late: the next that is still ahead.
+            (1, "2026-03-01T10:02:30Z", "2026-03-01T10:05:00Z"),
             (5, "2026-03-01T10:10:06Z", "2026-03-01T10:15:00Z"),
             // After a restart the planned looks are past: the end of the window decides.
             (0, "2026-03-01T10:12:00Z", "2026-03-01T10:15:00Z"),

@@ -188,6 +188,8 @@ fn of_refusal(case: &Case<'_>, error: &TransportError) -> Decision {
     detail["class"] = json!(error.class());
     detail["diagnosis"] = told(&diagnosis);
     let (action, lesson, lane) = judge(error, &diagnosis);
+    // A lesson brings its own rest.
+    let rest = error.retry_after().filter(|_| lesson == Lesson::Neutral);
     let stays = |to, due_at, burns, kind, detail| Decision {
         to,
         due_at,
@@ -196,7 +198,7 @@ fn of_refusal(case: &Case<'_>, error: &TransportError) -> Decision {
         kind,
         detail,
         lesson,
-        rest: None,
+        rest,
         lane: lane.clone(),
         failed: Vec::new(),
         taken: Vec::new(),

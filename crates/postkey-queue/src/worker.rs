@@ -94,6 +94,10 @@ impl Engine {
                 return Ended::Nothing;
             }
         }
+        if self.stop.is_cancelled() {
+            self.put_back(id, entry);
+            return Ended::Nothing;
+        }
         let event = NewMessageEvent {
             kind: "sending",
             detail: json!({ "attempt": entry.message.attempts + 1, "sender": connected.name, "node": self.node }),

@@ -139,6 +139,7 @@ async fn a_report_in_the_inbox_is_noted_and_a_tenant_at_its_limit_is_held() {
         bench.kinds(id).await.contains(&"bounced".to_owned())
     })
     .await;
+    until(|| async { !bench.store.holds().await.unwrap().is_empty() }).await;
     let holds = bench.store.holds().await.unwrap();
     assert_eq!(holds[0].scope, postkey_store::HoldScope::Tenant(crate::support::TENANT));
     // Seen again, it is noted once.
