@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use postkey_base::{EmailAddress, Who, diagnose::plain};
 use postkey_queue::{Listed, Outbox, Shown, ShownState};
 use postkey_setup::connection::Outside;
-use postkey_store::{HoldScope, MessageFilter, MessageId, MessageState, SenderId, SubmitterId};
+use postkey_store::{
+    Hold, HoldScope, MessageFilter, MessageId, MessageState, Priority, QueuedEnvelope, SenderId, SubmitterId, Via,
+};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -317,7 +320,7 @@ impl List {
             }
         };
         if json {
-            let rows: Vec<Value> = found.iter().map(|one| as_json(one, &names)).collect();
+            let rows: Vec<_> = found.iter().map(|one| as_json(one, &names)).collect();
             output::json(&rows);
             return Ok(());
         }
@@ -354,13 +357,49 @@ fn row(one: &Listed, names: &Names, now: Timestamp) -> Vec<String> {
     ]
 }
 
-fn as_json(one: &Listed, names: &Names) -> Value {
-    let mut value = json!(one.message);
-    value["state"] = json!(word(one.shown));
-    value["sender"] = json!(names.sender(one.message.sender));
-    value["submitter"] = json!(one.message.submitter.map(|id| names.submitter(Some(id))));
-    value["hold"] = json!(one.because);
-    value
+/// A message with names for ids and the state that it is shown in.
+#[derive(Serialize)]
+struct AsJson<'a> {
+    id: MessageId,
+    state: &'static str,
+    hold: Option<&'a Hold>,
+    sender: String,
+    submitter: Option<String>,
+    envelope: &'a QueuedEnvelope,
+    subject: Option<&'a str>,
+    message_id: Option<&'a str>,
+    size: u64,
+    priority: Priority,
+    attempts: u32,
+    via: Via,
+    remote: Option<&'a str>,
+    accepted_at: Timestamp,
+    due_at: Timestamp,
+    settled_at: Option<Timestamp>,
+    outcome: Option<&'a Value>,
+}
+
+fn as_json<'a>(one: &'a Listed, names: &Names) -> AsJson<'a> {
+    let message = &one.message;
+    AsJson {
+        id: message.id,
+        state: word(one.shown),
+        hold: one.because.as_ref(),
+        sender: names.sender(message.sender),
+        submitter: message.submitter.map(|id| names.submitter(Some(id))),
+        envelope: &message.envelope,
+        subject: message.subject.as_deref(),
+        message_id: message.message_id.as_deref(),
+        size: message.size,
+        priority: message.priority,
+        attempts: message.attempts,
+        via: message.via,
+        remote: message.remote.as_deref(),
+        accepted_at: message.accepted_at,
+        due_at: message.due_at,
+        settled_at: message.settled_at,
+        outcome: message.outcome.as_ref(),
+    }
 }
 
 fn show(shown: &Shown, names: &Names, now: Timestamp, settings: &Settings) {

@@ -1,9 +1,11 @@
 //! What a sender has to do: how much mail waits for it, and what holds it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use postkey_setup::connection::Outside;
 use postkey_store::{Hold, HoldCause, HoldScope, MessageCount, MessageState, Sender};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{
     pause,
@@ -18,6 +20,16 @@ use crate::{
 pub(super) struct Work {
     counts: Vec<MessageCount>,
     holds: Vec<Hold>,
+}
+
+/// A sender with what it has to do.
+#[derive(Serialize)]
+pub(super) struct Beside<'a> {
+    #[serde(flatten)]
+    sender: &'a Sender,
+    /// By state.
+    messages: BTreeMap<&'static str, u64>,
+    hold: Option<&'a Hold>,
 }
 
 impl Work {
@@ -62,12 +74,9 @@ impl Work {
     }
 
     /// The sender's JSON with it.
-    pub(super) fn beside(&self, sender: &Sender) -> Value {
-        let mut value = json!(sender);
-        let counts = MessageState::ALL.map(|state| (state.word().to_owned(), json!(self.count(sender, state))));
-        value["messages"] = Value::Object(counts.into_iter().collect());
-        value["hold"] = json!(self.hold(sender));
-        value
+    pub(super) fn beside<'a>(&'a self, sender: &'a Sender) -> Beside<'a> {
+        let messages = MessageState::ALL.map(|state| (state.word(), self.count(sender, state)));
+        Beside { sender, messages: messages.into_iter().collect(), hold: self.hold(sender) }
     }
 
     pub(super) fn print(&self, sender: &Sender, now: Timestamp) {

@@ -7,8 +7,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use postkey_base::{EmailAddress, Who};
 use postkey_setup::connection::{ConnectionError, Outside};
-use postkey_store::{Hold, HoldScope, LocalSecret, NewSubmitter, Scope, Sender, Submitter as Saved, SubmitterRules};
+use postkey_store::{
+    Hold, HoldScope, LocalSecret, NewSubmitter, Scope, Sender, Submitter as Saved, SubmitterId, SubmitterRules,
+};
 use postkey_submission::passwords::{LocalPassword, new_api_key, new_password};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
@@ -420,7 +423,7 @@ async fn hand_over(
         .and_then(|sender| sender.values.mailbox);
     if json {
         output::json(&json!({
-            "submitter": described(submitter, &names(outside, submitter).await?),
+            "submitter": described(submitter, names(outside, submitter).await?, &[]),
             "user_name": submitter.name,
             "password": handed.password.map(LocalPassword::expose),
             "api_key": handed.api_key.map(LocalPassword::expose),
@@ -542,10 +545,32 @@ async fn switch(outside: &Outside, name: &str, off: bool, json: bool) -> Result<
     show(outside, &saved, json).await
 }
 
-fn described(submitter: &Saved, senders: &[String]) -> serde_json::Value {
-    let mut value = json!(submitter);
-    value["senders"] = json!(senders);
-    value
+/// A submitter with its senders by name.
+#[derive(Serialize)]
+struct Described<'a> {
+    id: SubmitterId,
+    name: &'a str,
+    senders: Vec<String>,
+    rules: &'a SubmitterRules,
+    disabled_at: Option<Timestamp>,
+    passwords: &'a [LocalSecret],
+    hold: Option<&'a Hold>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+fn described<'a>(submitter: &'a Saved, senders: Vec<String>, holds: &'a [Hold]) -> Described<'a> {
+    Described {
+        id: submitter.id,
+        name: &submitter.name,
+        senders,
+        rules: &submitter.rules,
+        disabled_at: submitter.disabled_at,
+        passwords: &submitter.passwords,
+        hold: holds.iter().find(|hold| hold.scope == HoldScope::Submitter(submitter.id)),
+        created_at: submitter.created_at,
+        updated_at: submitter.updated_at,
+    }
 }
 
 async fn show(outside: &Outside, submitter: &Saved, json: bool) -> Result<(), Failure> {
@@ -553,9 +578,7 @@ async fn show(outside: &Outside, submitter: &Saved, json: bool) -> Result<(), Fa
     let holds: Vec<Hold> = outside.store.holds().await?;
     let hold = holds.iter().find(|hold| hold.scope == HoldScope::Submitter(submitter.id));
     if json {
-        let mut value = described(submitter, &senders);
-        value["hold"] = json!(hold);
-        output::json(&value);
+        output::json(&described(submitter, senders, &holds));
         return Ok(());
     }
     let now = outside.clock.now();
@@ -614,9 +637,9 @@ fn in_words(rules: &SubmitterRules) -> Vec<(&'static str, String)> {
 
 async fn list(outside: &Outside, json: bool) -> Result<(), Failure> {
     let all = outside.store.submitters().await?;
-    let senders = outside.store.senders().await?;
+    let (senders, holds) = (outside.store.senders().await?, outside.store.holds().await?);
     if json {
-        let rows: Vec<_> = all.iter().map(|one| described(one, &sender_names(one, &senders))).collect();
+        let rows: Vec<_> = all.iter().map(|one| described(one, sender_names(one, &senders), &holds)).collect();
         output::json(&rows);
         return Ok(());
     }
@@ -624,7 +647,6 @@ async fn list(outside: &Outside, json: bool) -> Result<(), Failure> {
         output::note("There is no submitter yet: `postkey submitter add NAME` makes one.");
         return Ok(());
     }
-    let holds = outside.store.holds().await?;
     let now = outside.clock.now();
     let rows: Vec<Vec<String>> = all
         .iter()
