@@ -357,8 +357,15 @@ impl Transaction {
         self.fetch_all("senders", "id", query).await?.into_iter().map(Sender::try_from).collect()
     }
 
-    /// Removes a sender; its app and credentials stay. `false` if there was none.
+    /// Removes a sender; its app and credentials stay. `false` if there was none. Refused while messages wait for it: nobody
+    /// could send them any more.
     pub async fn remove_sender(&mut self, name: &str) -> Result<bool, StoreError> {
+        let Some(sender) = self.sender(name).await? else { return Ok(false) };
+        let waiting: u64 = self.count_unsettled(sender.id).await?;
+        if waiting > 0 {
+            let what = format!("{} cannot be removed: {waiting} of its messages are not settled", describe(name));
+            return Err(StoreError::NotAllowed { what });
+        }
         let query = sqlx::query(
             "-- sender.remove
              DELETE FROM senders WHERE name = $1",

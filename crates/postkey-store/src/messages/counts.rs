@@ -197,6 +197,17 @@ impl Transaction {
             .collect()
     }
 
+    /// How many messages of a sender are neither accepted nor given up.
+    pub(crate) async fn count_unsettled(&mut self, sender: SenderId) -> Result<u64, StoreError> {
+        let query = sqlx::query(
+            "-- message_count.unsettled
+             SELECT CAST(COALESCE(SUM(messages), 0) AS BIGINT) AS messages FROM message_counts
+             WHERE sender_id = $1 AND state IN ('queued', 'sending', 'deferred', 'unknown')",
+        )
+        .bind(sender.to_string());
+        unsigned(&self.fetch_one("message_counts", "messages", query).await?, "messages")
+    }
+
     /// The work there is, by sender and submitter.
     pub async fn waiting(&mut self) -> Result<Vec<Waiting>, StoreError> {
         let mut work: Vec<Waiting> = Vec::new();

@@ -114,6 +114,14 @@ async fn no_question_of_the_queue_goes_through_all_messages() {
             format!("SELECT id FROM messages WHERE {standing_out} AND state = 'sending' AND sender_id = 'a' AND epoch < 9 ORDER BY due_at, id"),
             "messages_by_state",
         ),
+        (
+            format!(
+                "SELECT (SELECT due_at FROM messages WHERE {} ORDER BY due_at LIMIT 1) AS first_due
+                 FROM (SELECT 1 AS level UNION ALL SELECT 0) AS levels",
+                waiting.replace("= 0", "= level")
+            ),
+            "messages_waiting",
+        ),
         ("SELECT id FROM messages WHERE id IN (VALUES ('a'), ('b'))".into(), "sqlite_autoindex_messages_1"),
         ("SELECT id FROM messages WHERE id >= 'a' AND id < 'b' ORDER BY id DESC".into(), "sqlite_autoindex_messages_1"),
         (

@@ -255,6 +255,13 @@ async fn a_sender_says_what_happens_when_nobody_knows(place: Place) {
     store.set_on_unknown("billing", OnUnknown::AtMostOnce).await.unwrap();
     store.save_sender(&SenderValues::named("billing")).await.unwrap();
     assert_eq!(store.sender("billing").await.unwrap().unwrap().on_unknown, OnUnknown::AtMostOnce);
+    let message = a_message(&place, billing);
+    let writer = GroupCommit::start(store.clone());
+    writer.accept(message.clone()).await.unwrap();
+    assert_eq!(store.remove_sender("billing").await.unwrap_err().code(), "store.not_allowed");
+    store.cancel_message(message.id, &event("cancelled")).await.unwrap();
+    assert!(store.remove_sender("billing").await.unwrap());
+    assert!(!store.remove_sender("billing").await.unwrap());
     assert_eq!(store.set_on_unknown("x", OnUnknown::AtMostOnce).await.unwrap_err().code(), "store.not_found");
     assert_eq!(store.sender_by_id(SenderId::random()).await.unwrap(), None);
 }
