@@ -27,6 +27,7 @@ use crate::{
     refusal::Refusal,
     service::House,
     settings::Mode,
+    tally::one_more,
 };
 
 /// One session's side of the talk.
@@ -331,6 +332,7 @@ impl Conversation {
         match outcome {
             Ok(Ok(receipt)) => {
                 self.queued += 1;
+                one_more(&self.house.directory.tally().queued);
                 // A repeated message was counted when it came first.
                 if !receipt.repeated {
                     counted.charge.keep();
@@ -355,6 +357,7 @@ impl Conversation {
             }
             Ok(Err(error)) => {
                 self.refused += 1;
+                one_more(&self.house.directory.tally().not_stored);
                 let reply = error.smtp_reply();
                 let diagnosis = error.diagnosis();
                 tracing::warn!(
@@ -374,6 +377,7 @@ impl Conversation {
             }
             Err(_) => {
                 self.refused += 1;
+                one_more(&self.house.directory.tally().not_stored);
                 tracing::error!(
                     listener.name = &*self.listener,
                     client.address = %self.client,
@@ -387,6 +391,7 @@ impl Conversation {
 
     fn refuse(&mut self, command: &'static str, refusal: &Refusal) -> Said {
         self.refused += 1;
+        one_more(&self.house.directory.tally().refused);
         let reply = refusal.smtp_reply();
         tracing::info!(
             listener.name = &*self.listener,

@@ -17,6 +17,7 @@ use std::{
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use postkey_base::{Clock, Diagnose};
+use postkey_queue::Gauge;
 use postkey_store::{ApiKey, ApiKeyId, LocalSecretId, MessageFilter, SenderId, Store, StoreError, SubmitterId, Via};
 use postkey_transport::{Abilities, message::MAX_SIZE};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -30,6 +31,7 @@ use crate::{
     passwords::{api_key_mac, password_mac, same},
     quota::Load,
     refusal::{Refusal, until},
+    tally::Tally,
     view::{Kept, Read, View},
 };
 
@@ -64,6 +66,7 @@ struct Inner {
     looks: tokio::sync::Mutex<()>,
     lockout: Mutex<Lockout>,
     used: Mutex<Used>,
+    tally: Tally,
     carries: Arc<dyn Carries>,
     ask_senders: tokio::sync::Notify,
     stop: CancellationToken,
@@ -125,6 +128,7 @@ impl Directory {
             looks: tokio::sync::Mutex::default(),
             lockout: Mutex::new(Lockout::new(lockout)),
             used: Mutex::default(),
+            tally: Tally::default(),
             carries,
             ask_senders: tokio::sync::Notify::new(),
             stop: CancellationToken::new(),
@@ -169,6 +173,12 @@ impl Directory {
     /// # Errors
     /// Wrong, locked out, disabled, or from a network that is not allowed.
     pub fn login(&self, name: &str, password: &str, address: IpAddr) -> Result<SignedIn, LoginRefusal> {
+        let outcome = self.try_login(name, password, address);
+        self.0.tally.login(&outcome);
+        outcome
+    }
+
+    fn try_login(&self, name: &str, password: &str, address: IpAddr) -> Result<SignedIn, LoginRefusal> {
         let now = self.0.clock.now();
         let view = self.0.view.load();
         let known = view.named(name);
@@ -206,6 +216,12 @@ impl Directory {
     /// # Errors
     /// Unknown, ended, disabled, or from a network that is not allowed.
     pub fn api_key(&self, token: &str, address: IpAddr) -> Result<KeyHolder, LoginRefusal> {
+        let outcome = self.try_api_key(token, address);
+        self.0.tally.login(&outcome);
+        outcome
+    }
+
+    fn try_api_key(&self, token: &str, address: IpAddr) -> Result<KeyHolder, LoginRefusal> {
         let now = self.0.clock.now();
         let view = self.0.view.load();
         let mac = api_key_mac(&self.0.key, token);
@@ -278,6 +294,15 @@ impl Directory {
     /// Bytes of the largest message that anybody may hand in: what is announced to whom nobody knows yet.
     pub fn largest(&self) -> u64 {
         self.0.view.load().all().map(|known| known.largest()).max().unwrap_or(MAX_SIZE)
+    }
+
+    /// Numbers about sign-ins and SMTP sessions, for `/metrics`.
+    pub fn gauges(&self) -> Vec<Gauge> {
+        self.0.tally.gauges()
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.0.tally
     }
 
     /// The time.

@@ -17,6 +17,7 @@ mod refusal;
 mod rewrite;
 mod service;
 mod settings;
+mod tally;
 pub mod tls;
 mod view;
 

@@ -17,6 +17,7 @@ use crate::{
     link::{Link, LinkError, Wire},
     service::House,
     settings::{Listener, Mode},
+    tally::one_more,
 };
 
 /// An open listener.
@@ -78,12 +79,15 @@ impl Open {
     fn take(&self, stream: TcpStream, peer: SocketAddr) {
         let house = Arc::clone(&self.house);
         let (name, listener) = (Arc::clone(&self.name), Arc::clone(&self.listener));
+        let tally = self.house.directory.tally();
         match house.doorway.enter() {
             Ok(ticket) => {
+                one_more(&tally.connections);
                 let task = async move { converse(house, listener, name, stream, peer, ticket).await };
                 self.house.sessions.spawn(task);
             }
             Err(full) => {
+                one_more(&tally.turned_away);
                 turn_away(&house, &stream, full);
             }
         }
@@ -107,6 +111,7 @@ async fn converse(
             drop(ticket);
         }
     });
+    let _inside = house.directory.tally().session();
     // What is in hand when the time to stop is over is cut off; its client will try again.
     tokio::select! {
         () = session => {}
@@ -142,6 +147,7 @@ async fn prepare(
         }
     }
     if let Err(full) = ticket.is_for(client) {
+        one_more(&house.directory.tally().turned_away);
         let mut link = Link::Clear(wire);
         if listener.mode != Mode::Implicit {
             let _ = timeout(Duration::from_secs(1), link.write_all(&refusal(house, full))).await;

@@ -61,6 +61,13 @@ async fn the_guesser_is_locked_out_and_the_device_goes_on() {
     assert!(device.sign_in("scanner", &password).await.starts_with("235"));
     let mut elsewhere = from("192.0.2.77").await;
     assert!(elsewhere.sign_in("scanner", &password).await.starts_with("235"));
+    let counted = |outcome: &str| {
+        let of = |gauge: &postkey_queue::Gauge| {
+            gauge.name == "postkey_sign_ins_total" && gauge.labels.iter().any(|(_, value)| value == outcome)
+        };
+        house.directory.gauges().iter().find(|&gauge| of(gauge)).unwrap().value
+    };
+    assert_eq!((counted("accepted"), counted("wrong"), counted("locked_out")), (3.0, 10.0, 2.0));
     house.close().await;
 }
 
