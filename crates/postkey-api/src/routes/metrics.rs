@@ -45,7 +45,9 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>, request: Request) -> Re
         Caller::from_request_parts(&mut head, &api).await?.must(Scope::Metrics)?;
     }
     accepts(&head.headers, "text/plain")?;
-    let text = written(api.queue.gauges().await);
+    let mut gauges = api.queue.gauges().await;
+    gauges.extend(api.directory.gauges());
+    let text = written(gauges);
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(TEXT))], text).into_response())
 }
 
