@@ -358,6 +358,9 @@ impl Law {
             assert!(accepted > 0, "lost: {}", timeline().await);
             if accepted > 1 {
                 doubled += 1;
+                if self.doubled == 0 && doubled == 1 {
+                    println!("the first that came twice: {}", timeline().await);
+                }
                 let reads = senders[id].starts_with("reads");
                 assert!(!reads, "{accepted} times although it may look: {}", timeline().await);
                 assert!(unknown.contains(id), "{accepted} times without a reason: {}", timeline().await);
