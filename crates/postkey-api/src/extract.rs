@@ -1,12 +1,17 @@
 //! What handlers take out of a request, each refusal in our own words.
 
+use std::marker::PhantomData;
+
 use axum::{
     extract::{FromRequestParts, Path, Query},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::refusal::Refusal;
 
@@ -45,19 +50,52 @@ fn plain(text: &str) -> String {
 }
 
 /// An operation that takes no query.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoQuery {}
 
-/// Reads JSON: what is none is a bad request, what has another shape cannot be processed.
+/// Reads a JSON object: what is no JSON is a bad request, what has another shape cannot be processed.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
+    serde_json::from_slice(body).map(|Fields(value)| value).map_err(|error| {
         let text = shortened(&error.to_string());
         match error.classify() {
             serde_json::error::Category::Data => Refusal::Shape(text),
             _ => Refusal::NotJson(text),
         }
     })
+}
+
+/// A structure that is read from an object only: serde would take its fields in a list, too.
+pub(crate) struct Fields<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fields<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Fields<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Fields)
+            }
+        }
+        from.deserialize_map(Object(PhantomData))
+    }
+}
+
+/// For a field that is a list of structures.
+pub(crate) fn list_of_fields<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::<Fields<T>>::deserialize(from)?;
+    Ok(list.into_iter().map(|Fields(value)| value).collect())
+}
+
+/// For a field that is a structure or null.
+pub(crate) fn optional_fields<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    let value = Option::<Fields<T>>::deserialize(from)?;
+    Ok(value.map(|Fields(value)| value))
 }
 
 /// An answer in JSON.

@@ -88,6 +88,7 @@ pub fn document() -> Value {
     // Everything in it was written by this crate.
     let mut document = serde_json::to_value(Document::openapi()).expect("the document is plain JSON");
     fill_patterns(&mut document);
+    no_null_parameters(&mut document["paths"]);
     let schemas = &mut document["components"]["schemas"];
     // Somebody must receive it: not all three lists may be empty or left out.
     let nobody = json!({ "maxItems": 0 });
@@ -118,6 +119,24 @@ pub fn document() -> Value {
         }
     }
     document
+}
+
+/// A parameter is there or not there: nothing in a query or a header is null.
+fn no_null_parameters(paths: &mut Value) {
+    let operations = paths.as_object_mut().into_iter().flatten();
+    for (_, operation) in operations.filter_map(|(_, operations)| operations.as_object_mut()).flatten() {
+        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
+            let schema = &mut parameter["schema"];
+            if let Some(one) = schema["type"].as_array().and_then(|types| types.first()).cloned() {
+                schema["type"] = one;
+            }
+            if let Some(mut one) = schema["oneOf"].as_array().and_then(|choices| choices.first()).cloned() {
+                one["description"] = schema["description"].take();
+                *schema = one;
+            }
+        }
+    }
 }
 
 fn fill_patterns(value: &mut Value) {

@@ -115,6 +115,12 @@ pub enum Refusal {
     /// Too many bytes are being taken in at once.
     #[error("too many large messages are being taken in at this moment")]
     Busy,
+    /// A pause that would have ended before it began.
+    #[error("the pause would end at {until}, and that is past")]
+    Past {
+        /// Its end.
+        until: jiff::Timestamp,
+    },
     /// The store did not answer in time.
     #[error("the store did not answer within {seconds} s")]
     StoreSlow {
@@ -210,7 +216,7 @@ impl Refusal {
             Self::MessageTooLarge { .. } | Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Busy | Self::StoreSlow { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::WrongState { .. } => StatusCode::CONFLICT,
+            Self::WrongState { .. } | Self::Past { .. } => StatusCode::CONFLICT,
             Self::Passed(passed) => passed.status,
         }
     }
@@ -271,6 +277,7 @@ impl Diagnose for Refusal {
             Self::NoSuchMessage { .. } => "api.no_such_message",
             Self::NoSuchThing { .. } => "api.not_found",
             Self::WrongState { .. } => "api.wrong_state",
+            Self::Past { .. } => "api.past",
             // The diagnosis that is shown has the other room's own code: see `problem`.
             Self::Passed(_) => "api.refused",
         }
@@ -313,6 +320,7 @@ impl Diagnose for Refusal {
             Self::StoreSlow { .. } => "See what keeps the disk or the database busy.".into(),
             Self::NoSuchMessage { .. } => "Check the id; `GET /v1/outbox` lists the messages of this key.".into(),
             Self::NoSuchThing { .. } => "Check the name; the listings show what there is.".into(),
+            Self::Past { .. } => "Give it an end to come, or none.".into(),
             Self::WrongState { .. } => "Look at it with `GET /v1/outbox/{id}`; its state has moved on.".into(),
             Self::Passed(passed) => passed.diagnosis.remedy.clone(),
         }

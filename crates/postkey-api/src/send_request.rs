@@ -69,7 +69,7 @@ pub struct SendRequest {
     #[serde(default)]
     pub html: Option<String>,
     /// Files.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::extract::list_of_fields")]
     #[schema(max_items = 250, required = false)]
     pub attachments: Vec<Attachment>,
     /// More header fields; only `X-` ones, and none of postkey's own.
@@ -88,7 +88,7 @@ pub struct SendRequest {
     #[serde(default)]
     pub priority: Option<Importance>,
     /// Of what the writer wants to be told. Default: of failures.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::extract::optional_fields")]
     pub dsn: Option<Dsn>,
     /// Hand the message to Graph as JSON instead of MIME. Graph then writes the MIME itself, and header fields are lost.
     #[serde(default)]
@@ -108,7 +108,7 @@ pub struct Attachment {
     #[schema(pattern = "MEDIA_TYPE", max_length = 127)]
     pub content_type: Option<String>,
     /// Its bytes in base64.
-    #[schema(inline)]
+    #[schema(value_type = String, pattern = "BASE64", content_encoding = "base64")]
     pub content: Base64,
     /// How the HTML body names it: `<img src="cid:…">`.
     #[serde(default)]
@@ -242,15 +242,6 @@ impl PartialSchema for Address {
 
 impl ToSchema for Address {}
 
-impl PartialSchema for Base64 {
-    fn schema() -> RefOr<Schema> {
-        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("BASE64")).content_encoding("base64");
-        text.description(Some("The bytes in base64 (RFC 4648 §4).")).examples(["VG90YWw6IDQyCg=="]).into()
-    }
-}
-
-impl ToSchema for Base64 {}
-
 fn extra_headers() -> ObjectBuilder {
     let value = ObjectBuilder::new().schema_type(Type::String).pattern(Some("ONE_LINE")).max_length(Some(900));
     let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some("EXTRA_HEADER")).max_length(Some(72));
@@ -306,9 +297,9 @@ impl SendRequest {
     /// # Errors
     /// Nobody receives it, too many do, or something in it may not stand where it stands.
     pub fn composed(self, mailbox: &EmailAddress, id: Uuid, at: Timestamp) -> Result<Vec<u8>, Refusal> {
-        let count = self.to.len() + self.cc.len() + self.bcc.len();
-        if count > MAX_RECIPIENTS {
-            return Err(Refusal::unprocessable(&EnvelopeError::TooMany(count)));
+        // How many there are in all is counted where each counts once.
+        if let Some(list) = [&self.to, &self.cc, &self.bcc].into_iter().find(|list| list.len() > MAX_RECIPIENTS) {
+            return Err(Refusal::unprocessable(&EnvelopeError::TooMany(list.len())));
         }
         check_length("subject", &self.subject, 0, 900)?;
         check_length("from_name", self.from_name.as_deref().unwrap_or(""), 0, 200)?;

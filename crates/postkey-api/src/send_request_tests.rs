@@ -25,6 +25,10 @@ fn what_is_not_said_is_filled_in_and_nothing_else_is() {
 fn what_the_document_does_not_allow_is_refused() {
     for json in [
         "{}",
+        "[]",
+        "[null,null,[\"a@x.example\"]]",
+        r#"{"to":["a@x.example"],"attachments":[["a",null,"AAAA",null,null]]}"#,
+        r#"{"to":["a@x.example"],"dsn":[null,null,null]}"#,
         r#"{"to":[]}"#,
         r#"{"to":[],"cc":[],"bcc":[]}"#,
         r#"{"to":"ada@fabrikam.example"}"#,

@@ -306,6 +306,10 @@ pub(crate) async fn pause(
     reason: Option<String>,
     until: Option<Timestamp>,
 ) -> Result<Held, Refusal> {
+    let now = api.clock.now();
+    if let Some(until) = until.filter(|&until| until <= now) {
+        return Err(Refusal::Past { until });
+    }
     let hold = Hold {
         scope,
         cause: HoldCause::Paused,
@@ -314,7 +318,7 @@ pub(crate) async fn pause(
         reason: reason.unwrap_or_else(|| format!("paused with the API key {}", caller.name())),
         remedy: None,
         who: None,
-        since: api.clock.now(),
+        since: now,
         until,
         by: Some(caller.name().to_owned()),
     };

@@ -54,6 +54,8 @@ async fn what_is_not_there_cannot_be_paused_and_a_submitters_key_pauses_only_its
         let answer = house.json("POST", key, "/v1/pauses", &json!({"scope": scope, "name": name})).await;
         assert_eq!(answer.status, status, "{scope} {name}: {answer:?}");
     }
+    let past = json!({"scope": "submitter", "name": "shop", "until": "2001-01-01T00:00:00Z"});
+    assert_eq!(house.json("POST", &key, "/v1/pauses", &past).await.code(), "api.past");
     let listed = house.get(&key, "/v1/pauses").await.json();
     assert_eq!(listed["pauses"].as_array().map(Vec::len), Some(1));
     assert_eq!(listed["pauses"][0]["reason"], "paused with the API key shop-key");
