@@ -530,8 +530,16 @@ impl Engine {
 
     /// Lets lanes and holds act when their times come.
     pub(crate) async fn clockwork(self: Arc<Self>) {
+        let mut last = self.clock.now();
         loop {
             let now = self.clock.now();
+            let back = schedule::until(now, last);
+            last = now;
+            if back > STEP {
+                tracing::warn!(by_s = back.as_secs(), "the clock was set back");
+                self.set_back(back);
+                self.pump_all();
+            }
             let (due, next) = {
                 let mut state = self.lock();
                 let mut due = Vec::new();
@@ -569,6 +577,22 @@ impl Engine {
                 () = sleep => {}
             }
         }
+    }
+
+    /// The clock was set back: what was to happen at a time by the old one happens as much earlier.
+    fn set_back(&self, by: Duration) {
+        let mut state = self.lock();
+        let earlier = |at: Option<Timestamp>| at.map(|at| schedule::before(at, by));
+        for lane in &mut state.lanes {
+            lane.not_before = earlier(lane.not_before);
+            lane.look_at = earlier(lane.look_at);
+            lane.inbox_at = earlier(lane.inbox_at);
+            lane.wake = None;
+            if let Ownership::Theirs(at) = &mut lane.ownership {
+                *at = schedule::before(*at, by);
+            }
+        }
+        state.holds.set_back(by);
     }
 
     /// Extends the leases of all lanes in one statement; a lane whose lease is lost stops at once. Lanes at rest are given
@@ -778,6 +802,8 @@ pub(crate) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
 
 /// Rows of one query.
 const MOST_FETCHED: u32 = 1_000;
+/// A clock that goes back by more than this was set.
+const STEP: Duration = Duration::from_secs(2);
 /// A clock that stands still must not make the clockwork spin.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// A lane without work for so long is given back.

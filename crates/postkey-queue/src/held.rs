@@ -22,7 +22,7 @@ use crate::{
 const STAGGER: Duration = Duration::from_millis(250);
 /// But all within this.
 const LONGEST_STAGGER: Duration = Duration::from_secs(60);
-/// The empty request of a try has a deadline of its own; connecting, too. This is the last.
+/// Connecting and the empty request of a try have deadlines of their own. This is the last.
 const TRY_DEADLINE: Duration = Duration::from_secs(180);
 /// Messages from which the one for a try is taken.
 const TRY_AMONG: u32 = 8;
@@ -108,11 +108,10 @@ impl Engine {
     /// Tries a lane that is held: a new connection, a request that can deliver nothing, and then one message.
     async fn try_again(self: Arc<Self>, scope: HoldScope, id: LaneId, sender: SenderId) {
         let how = self.lock().holds.outage(&scope).map(|outage| outage.how);
-        let tried = tokio::time::timeout(TRY_DEADLINE, self.try_lane(id, sender, how == Some(Probes::Quota))).await;
-        match tried {
-            Ok(Ended::Works) => self.works_again(&scope).await,
+        match self.try_lane(id, sender, how == Some(Probes::Quota)).await {
+            Ended::Works => self.works_again(&scope).await,
             // Nothing was learnt: once more, without counting it.
-            Ok(Ended::Nothing) => {
+            Ended::Nothing => {
                 let now = self.clock.now();
                 if let Some(outage) = self.lock().holds.outage(&scope) {
                     outage.probing = false;
@@ -120,8 +119,7 @@ impl Engine {
                 }
                 self.wake_clockwork();
             }
-            Err(_) => self.still_out(&scope).await,
-            Ok(Ended::Out(word)) => {
+            Ended::Out(word) => {
                 // Another cause than before shows itself as what it is.
                 if let LaneWord::Hold(request) = &word {
                     self.hold(sender, request).await;
@@ -133,14 +131,19 @@ impl Engine {
 
     async fn try_lane(self: &Arc<Self>, id: LaneId, sender: SenderId, of_quota: bool) -> Ended {
         self.outbound.forget(sender);
-        let connected = match self.outbound.connect(sender).await {
-            Ok(connected) => connected,
-            Err(error) => return Ended::Out(word_of(&error)),
+        let knocking = async {
+            let connected = self.outbound.connect(sender).await.map_err(|error| word_of(&error))?;
+            if of_quota {
+                return Ok(());
+            }
+            knock(&connected).await.map_err(|error| settle::lane_word(&error))
         };
-        if !of_quota && let Err(error) = knock(&connected).await {
-            return Ended::Out(settle::lane_word(&error));
+        match tokio::time::timeout(TRY_DEADLINE, knocking).await {
+            // The message has deadlines of its own, and must not be let go half sent.
+            Ok(Ok(())) => self.send_one(id, sender).await,
+            Ok(Err(word)) => Ended::Out(word),
+            Err(_) => Ended::Out(LaneWord::Nothing),
         }
-        self.send_one(id, sender).await
     }
 
     /// One message of the sender, as a try.

@@ -1,6 +1,6 @@
 //! What is held, and when a held lane is tried. Decides without acting.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use postkey_base::{EmailAddress, TenantId};
@@ -224,6 +224,13 @@ impl Holds {
     /// All outages.
     pub(crate) fn outages(&self) -> impl Iterator<Item = (&HoldScope, &Outage)> {
         self.outages.iter()
+    }
+
+    /// The clock was set back by so much.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        for outage in self.outages.values_mut() {
+            outage.next = outage.next.map(|at| schedule::before(at, by));
+        }
     }
 
     /// A try has failed: the next one is later. Gives the hold to write.

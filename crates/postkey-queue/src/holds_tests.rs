@@ -97,7 +97,7 @@ fn an_outage_is_tried_at_growing_intervals_until_it_ends() {
         let next = holds.next().unwrap();
         waits.push(next.duration_since(now).as_secs());
         now = next;
-        assert_eq!(holds.due(now), [scope.clone()]);
+        assert_eq!(holds.due(now), std::slice::from_ref(&scope));
         holds.outage(&scope).unwrap().probing = true;
         assert!(holds.due(now).is_empty() && holds.next().is_none());
         holds.still_out(&scope, now, 0.0);

@@ -37,6 +37,12 @@ impl Engine {
                 continue;
             }
             last = now;
+            // What another node left when it died is found by whoever looks.
+            if matches!(self.store.location(), postkey_store::Location::Postgres(_))
+                && let Err(error) = self.read_unsettled().await
+            {
+                tracing::warn!(%error, "what other nodes left unsettled could not be read");
+            }
             if let Err(error) = self.clean_up().await {
                 tracing::warn!(%error, "what is old could not be removed");
             }

@@ -423,7 +423,7 @@ fn by_recipient(case: &Case<'_>, told: &[Told], rest: RecipientState, mut detail
             RecipientState::Refused | RecipientState::Bounced => failed.push(recipient.clone()),
         }
     }
-    let any_taken = envelope.recipients.iter().any(|one| is_taken(one));
+    let any_taken = envelope.recipients.iter().any(is_taken);
     let (to, due_at, kind) = if deferred > 0 {
         let due = after(case.now, schedule::wait_after(attempts, case.random));
         detail["next_attempt"] = json!(due);

@@ -21,6 +21,10 @@ use crate::{
 const AT_ONCE: u32 = 64;
 /// A place for a look is waited for so long.
 const PLACE_DEADLINE: Duration = Duration::from_secs(60);
+/// Room within the limits is looked for so often,
+const ROOM_LOOKS: usize = 600;
+/// so far apart.
+const ROOM_LOOK: Duration = Duration::from_millis(100);
 /// While the sender cannot even connect, the next look is so far away.
 const OUT: Duration = Duration::from_secs(60);
 /// A draft that lies in Drafts for so many windows does not leave any more.
@@ -304,30 +308,39 @@ impl Engine {
 
     /// A place among the requests under way, for a look.
     pub(crate) async fn place_to_look(self: &Arc<Self>, id: LaneId) -> bool {
-        let waiting = async {
-            loop {
-                let steady = self.steady();
-                let told = {
-                    let lane = &mut self.lock().lanes[id];
-                    match lane.governor.leave(&Need::LOOK, steady) {
-                        Leave::Granted => {
-                            lane.governor.reserve(&Need::LOOK);
-                            Some(lane.enter(Way::Graph))
-                        }
-                        _ => None,
-                    }
-                };
-                match told {
-                    Some(Ok(())) => return true,
-                    Some(Err(told)) => return told.await.is_ok(),
-                    None => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
+        for _ in 0..ROOM_LOOKS {
+            let steady = self.steady();
+            let told = {
+                let lane = &mut self.lock().lanes[id];
+                (lane.governor.leave(&Need::LOOK, steady) == Leave::Granted).then(|| {
+                    lane.governor.reserve(&Need::LOOK);
+                    lane.enter(Way::Graph)
+                })
+            };
+            match told {
+                Some(Ok(())) => return true,
+                Some(Err(told)) => return self.place_given(id, told).await,
+                None if self.stop.is_cancelled() => return false,
+                None => tokio::time::sleep(ROOM_LOOK).await,
             }
-        };
-        tokio::select! {
-            place = tokio::time::timeout(PLACE_DEADLINE, waiting) => place.unwrap_or(false),
-            () = self.stop.cancelled() => false,
         }
+        false
+    }
+
+    /// Waits for the place that was reserved; what does not come is given back.
+    async fn place_given(&self, id: LaneId, mut told: tokio::sync::oneshot::Receiver<()>) -> bool {
+        tokio::select! {
+            given = tokio::time::timeout(PLACE_DEADLINE, &mut told) => if matches!(given, Ok(Ok(()))) { return true },
+            () = self.stop.cancelled() => {}
+        }
+        // Under the lock, since places are given under it.
+        let lane = &mut self.lock().lanes[id];
+        told.close();
+        if told.try_recv().is_ok() {
+            return true;
+        }
+        lane.governor.give_back(&Need::LOOK);
+        false
     }
 
     async fn look_later(&self, message: &QueuedMessage, at: Timestamp, looked: u32) {

@@ -35,6 +35,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(90);
 const STORE_BREATH: Duration = Duration::from_secs(1);
 /// A lane whose way fails waits so long after each failure, until it counts as held.
 const FAILURE_BREATH: Duration = Duration::from_secs(2);
+/// A lane whose sender says that it belongs to another waits so long: what is known of senders is read again meanwhile.
+const ELSEWHERE_BREATH: Duration = Duration::from_secs(2);
 /// What one part of an upload carries, about.
 const UPLOAD_PART: u64 = 3_000_000;
 
@@ -71,6 +73,8 @@ impl Engine {
         let Some(epoch) = epoch.filter(|_| same_lane) else {
             // The lane is lost, or the sender belongs to another one now.
             self.drop_entry(id, entry);
+            let at = after(self.clock.now(), ELSEWHERE_BREATH);
+            self.lock().lanes[id].not_before = Some(at);
             self.refresh.notify_one();
             return Ended::Nothing;
         };

@@ -15,6 +15,7 @@ async fn an_accepted_message_goes_out_with_its_stamp_and_a_timeline() {
     assert_eq!(message.attempts, 1);
     assert_eq!(bench.kinds(id).await, ["queued", "sending", "accepted"]);
     let seen = bench.far_side.seen.lock().unwrap();
+    assert_eq!(seen.taken[0].mailbox, "noreply@contoso.example");
     assert_eq!(seen.taken[0].header("X-Postkey-Id").as_deref(), Some(id.to_string().as_str()));
     assert_eq!(seen.taken[0].header("Message-ID").as_deref(), Some("<one@contoso.example>"));
 }

@@ -145,3 +145,28 @@ async fn a_message_withdrawn_or_given_a_later_time_does_not_go_before() {
     assert_eq!(bench.outbox().retry(&[never, later], "ops").await.unwrap(), [never]);
     bench.reaches(never, MessageState::Accepted).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_back_or_jumps_ahead_keeps_no_lane_and_fails_nothing() {
+    let bench = Bench::start().await;
+    let sender = bench.sender("noreply@contoso.example", true).await;
+    bench.far_side.always(Some(Say::Refuse(503, "serviceNotAvailable")));
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(bench.submit(sender, &format!("m{number}")).await);
+    }
+    until(|| async { bench.queue.holds() == 1 }).await;
+    bench.clock.advance(Duration::from_secs(8 * 24 * 3600));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    bench.clock.set_back(Duration::from_secs(3 * 24 * 3600));
+    bench.far_side.always(None);
+    until(|| async {
+        bench.clock.advance(Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bench.far_side.taken() == 10
+    })
+    .await;
+    for id in ids {
+        bench.reaches(id, MessageState::Accepted).await;
+    }
+}

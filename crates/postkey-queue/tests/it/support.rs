@@ -39,6 +39,10 @@ impl TestClock {
         Arc::new(Self { began: Instant::now(), turned: Mutex::default() })
     }
 
+    pub(crate) fn set_back(&self, by: Duration) {
+        *self.turned.lock().unwrap() -= SignedDuration::try_from(by).unwrap();
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
         *self.turned.lock().unwrap() += SignedDuration::try_from(by).unwrap();
     }
