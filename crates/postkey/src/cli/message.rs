@@ -491,16 +491,43 @@ pub(crate) fn trace(shown: &Shown) {
     ));
     let mut before: Option<Timestamp> = None;
     for event in &shown.events {
+        let day = |at: Timestamp| at.strftime("%Y-%m-%d UTC").to_string();
+        if before.is_none_or(|before| day(before) != day(event.at)) {
+            output::line(format_args!("  {}", styled(FAINT, day(event.at))));
+        }
         let passed = before.map_or_else(String::new, |before| since(event.at.duration_since(before)));
         before = Some(event.at);
+        let mut lines = wrapped(&json_words(&event.detail)).into_iter();
         output::line(format_args!(
-            "  {}  {}  {:<12} {}",
-            event.at.strftime("%Y-%m-%d %H:%M:%S%.3f"),
-            styled(FAINT, format_args!("{passed:>9}")),
+            "  {}  {}  {:<KIND$} {}",
+            event.at.strftime("%H:%M:%S%.3f"),
+            styled(FAINT, format_args!("{passed:>7}")),
             plain(&event.kind),
-            json_words(&event.detail)
+            lines.next().unwrap_or_default()
         ));
+        for line in lines {
+            output::line(format_args!("{:1$}{line}", "", 2 + 12 + 2 + 7 + 2 + KIND + 1));
+        }
     }
+}
+
+/// The width of the longest kind of step that is common.
+const KIND: usize = 10;
+
+/// Lines of at most so many characters, broken between two facts.
+fn wrapped(text: &str) -> Vec<String> {
+    const WIDTH: usize = 80;
+    let mut lines = vec![String::new()];
+    for fact in text.split_inclusive(", ") {
+        let last = lines.len() - 1;
+        if !lines[last].is_empty() && lines[last].chars().count() + fact.trim_end().chars().count() > WIDTH {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(fact);
+        }
+    }
+    lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// `+12 ms`, `+3 s`, `+2 h`.
@@ -724,6 +751,14 @@ mod tests {
         ] {
             assert_eq!(json_words(&detail), said);
         }
+    }
+
+    #[test]
+    fn long_steps_are_broken_between_facts() {
+        let facts = ["a".repeat(50), "b".repeat(25), "c".repeat(100), "d".repeat(3)];
+        let lines = wrapped(&facts.join(", "));
+        assert_eq!(lines, [format!("{}, {},", facts[0], facts[1]), format!("{},", facts[2]), facts[3].clone()]);
+        assert_eq!(wrapped(""), [""]);
     }
 
     #[test]

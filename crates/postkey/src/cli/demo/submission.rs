@@ -239,7 +239,7 @@ pub(super) fn tries(application: &Application, emulator: &Emulator) -> Vec<(Stri
     if let Some(http) = &places.http {
         tries.push((
             format!(
-                "curl {http}/v1/send -H 'Authorization: Bearer {}' --json '{{\"to\":[\"{}\"],\"subject\":\"Hello\",\"text\":\"It works\"}}'",
+                "curl -sS {http}/v1/send -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' -d '{{\"to\":[\"{}\"],\"subject\":\"Hello\",\"text\":\"It works\"}}'",
                 application.api_key.expose(),
                 sample.user_name
             ),
