@@ -206,8 +206,8 @@ pub fn prepare(
     }
     work.quote_display_names();
     if carrier.is_smtp() {
-        work.fold_headers();
         work.write_parts_anew(carrier == Carrier::SmtpSevenBit);
+        work.fold_headers();
         work.end_last_line();
     }
     let whole_lines = work.line_ends();
@@ -384,7 +384,8 @@ impl Work<'_> {
             // A header that is the last thing in the message may have been taken out with its missing line end.
             let end = raw.len();
             if self.splices.iter().all(|splice| splice.at + splice.removed.len() < end || splice.removed.is_empty()) {
-                self.splices.push(Splice { at: end, removed: Vec::new(), inserted: b"\r\n".to_vec() });
+                let inserted = encoding::last_line_end(self.message).to_vec();
+                self.splices.push(Splice { at: end, removed: Vec::new(), inserted });
                 self.note(RepairKind::EndLastLine, "SMTP ends a message only after a whole line");
             }
         }

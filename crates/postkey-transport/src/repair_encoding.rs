@@ -25,6 +25,18 @@ pub(super) fn with_quoted_name(mailbox: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// How the last line of a message is ended. Quoted-printable has a line end that is none of its content, and that keeps
+/// white space before it, which a plain one would take away.
+pub(super) fn last_line_end(message: &Message) -> &'static [u8] {
+    let says = |name, word: &[u8]| {
+        message.value(name).is_some_and(|value| {
+            value.trim_ascii().get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+        })
+    };
+    let quoted = says("Content-Transfer-Encoding", b"quoted-printable") && !says("Content-Type", b"multipart/");
+    if quoted && !message.body().is_empty() && !message.raw().ends_with(b"=") { b"=\r\n" } else { b"\r\n" }
+}
+
 impl Work<'_> {
     /// `a@b.example <c@d.example>`: the name would be taken for an address. Signatures do not cover these fields.
     pub(super) fn quote_display_names(&mut self) {
@@ -97,7 +109,8 @@ impl Work<'_> {
     /// Overlong lines, bare line ends and, where the server takes none, bytes above 127: see [`crate::reencode`].
     pub(super) fn write_parts_anew(&mut self, seven_bit: bool) {
         let rewrites = reencode::rewrites(self.message, seven_bit);
-        if rewrites.is_empty() || !self.means_the_same(&rewrites) {
+        let touched = |rewrite: &reencode::Rewrite| rewrite.splices.iter().any(|(range, _)| self.is_touched(range));
+        if rewrites.is_empty() || rewrites.iter().any(touched) || !self.means_the_same(&rewrites) {
             return;
         }
         let versioned = self.message.named("MIME-Version").next().is_some();
@@ -137,9 +150,13 @@ impl Work<'_> {
         Message::parse(bytes).is_ok_and(|after| reencode::say_the_same(self.message, &after))
     }
 
-    /// Whether a repair has changed something within.
+    /// Whether a repair has changed something within: taken something out there, or put something in.
     fn is_touched(&self, range: &Range<usize>) -> bool {
-        self.splices.iter().any(|splice| splice.at < range.end && splice.at + splice.removed.len() > range.start)
+        let meets = |splice: &super::Splice| {
+            let end = splice.at + splice.removed.len();
+            splice.at < range.end && end > range.start || splice.at > range.start && splice.at < range.end
+        };
+        self.splices.iter().any(meets)
     }
 }
 

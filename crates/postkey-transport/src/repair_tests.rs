@@ -322,3 +322,25 @@ fn a_server_without_8bitmime_gets_no_byte_above_127() {
         format!("{head}To: a@x.example\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\nä\r\n--s--\r\n");
     assert!(!repaired(&signed, &["a@x.example"], Carrier::SmtpSevenBit).unwrap().0.is_ascii());
 }
+
+#[test]
+fn the_last_line_of_quoted_printable_is_ended_without_adding_to_its_content() {
+    let head = format!("{WHOLE}To: a@x.example\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n");
+    for (body, expected) in [("Hi ", "Hi =\r\n"), ("Hi", "Hi=\r\n"), ("Hi=", "Hi=\r\n"), ("Hi\r\n", "Hi\r\n")] {
+        let (bytes, _) = repaired(&format!("{head}{body}"), &["a@x.example"], Carrier::Smtp).unwrap();
+        assert_eq!(bytes, format!("{STAMP}{head}{expected}"), "{body:?}");
+    }
+}
+
+#[test]
+fn a_field_that_two_repairs_want_is_changed_by_one_alone() {
+    // An overlong Content-Transfer-Encoding of a part that has to be encoded.
+    let raw = format!(
+        "{WHOLE}To: a@x.example\r\nContent-Transfer-Encoding: 8bit {}\r\n\r\nä{}\r\n",
+        "word ".repeat(250),
+        "x".repeat(1_200)
+    );
+    for carrier in [Carrier::Smtp, Carrier::SmtpSevenBit] {
+        repaired(&raw, &["a@x.example"], carrier).unwrap();
+    }
+}
