@@ -57,10 +57,10 @@ async fn measure(folder: &Path, queued: u32) -> Result<Vec<Value>, Failure> {
         for callers in [32, 1] {
             let place = Place::new(folder, "grouped");
             let store = place.open().await?;
-            let (rate, p50, p99) = accept(&store, callers, size, SECONDS).await?;
+            let [rate, p50, p99, cpu] = accept(&store, callers, size, SECONDS).await?;
             note(json!({
                 "what": "accepted", "callers": callers, "bytes": size, "per_second": rate.round(),
-                "of_sqlite_alone": ratio(rate, alone), "of_fdatasync": ratio(rate, disk), "p50_ms": p50, "p99_ms": p99,
+                "of_sqlite_alone": ratio(rate, alone), "of_fdatasync": ratio(rate, disk), "p50_ms": p50, "p99_ms": p99, "cpu_us": cpu,
             }));
             if callers == 32 && size == 4 << 10 {
                 note(
@@ -86,10 +86,10 @@ async fn measure(folder: &Path, queued: u32) -> Result<Vec<Value>, Failure> {
         let started = Instant::now();
         let counts = store.count_messages().await?.len();
         note(json!({ "what": "count_messages()", "rows": counts, "ms": milliseconds(started.elapsed()) }));
-        let (rate, p50, p99) = accept(&store, 32, 4 << 10, SECONDS).await?;
+        let [rate, p50, p99, cpu] = accept(&store, 32, 4 << 10, SECONDS).await?;
         note(json!({
             "what": "accepted", "callers": 32, "bytes": 4 << 10, "queued": queued, "per_second": rate.round(),
-            "p50_ms": p50, "p99_ms": p99,
+            "p50_ms": p50, "p99_ms": p99, "cpu_us": cpu,
         }));
         note(
             json!({ "what": "begun and settled", "callers": 32, "queued": queued, "per_second": deliver(&store).await?.round() }),
@@ -218,11 +218,12 @@ async fn fill(place: &Place, queued: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Callers that each hand in one message after the other: the rate, and the median and 99th percentile of the wait in ms.
-async fn accept(store: &Store, callers: u32, size: usize, time: Duration) -> Result<(f64, f64, f64), Failure> {
+/// Callers that each hand in one message after the other: the rate, the median and 99th percentile of the wait in ms, and the
+/// processor time of a message in microseconds.
+async fn accept(store: &Store, callers: u32, size: usize, time: Duration) -> Result<[f64; 4], Failure> {
     let writer = GroupCommit::start(store.clone());
     let body = Bytes::from(vec![b'x'; size]);
-    let started = Instant::now();
+    let (used, started) = (processor()?, Instant::now());
     let tasks: Vec<_> = (0..callers)
         .map(|caller| {
             let (writer, body) = (writer.clone(), body.clone());
@@ -245,7 +246,8 @@ async fn accept(store: &Store, callers: u32, size: usize, time: Duration) -> Res
     writer.shutdown().await;
     waits.sort_unstable();
     let at = |share: f64| milliseconds(waits[((waits.len() - 1) as f64 * share) as usize]);
-    Ok((rate, at(0.5), at(0.99)))
+    let each = (processor()? - used) / waits.len() as f64;
+    Ok([rate, at(0.5), at(0.99), each.round()])
 }
 
 /// Callers that each begin and settle one message after the other.
@@ -322,6 +324,15 @@ fn ratio(rate: f64, base: f64) -> f64 {
 
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
+/// Microseconds of processor time that this process has used.
+fn processor() -> Result<f64, Failure> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // Behind the name in brackets, which may hold anything: user and system time are the 12th and 13th, in hundredths of seconds.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
+    let ticks = |at: usize| fields.split_whitespace().nth(at).and_then(|field| field.parse::<f64>().ok());
+    Ok((ticks(11).ok_or("no user time")? + ticks(12).ok_or("no system time")?) * 10_000.0)
 }
 
 /// Bytes of memory in use.
