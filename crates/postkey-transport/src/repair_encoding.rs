@@ -154,7 +154,7 @@ impl Work<'_> {
     fn is_touched(&self, range: &Range<usize>) -> bool {
         let meets = |splice: &super::Splice| {
             let end = splice.at + splice.removed.len();
-            splice.at < range.end && end > range.start || splice.at > range.start && splice.at < range.end
+            splice.at < range.end && (end > range.start || splice.at > range.start)
         };
         self.splices.iter().any(meets)
     }
