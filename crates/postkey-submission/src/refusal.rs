@@ -302,30 +302,33 @@ impl Diagnose for Refusal {
     fn remedy(&self) -> String {
         match self {
             Self::NotItsAddress { submitter, allowed, .. } => format!(
-                "It may send as {}. Set the device or program to that, or allow more: `postkey submitter show {submitter}`.",
+                "It may send as {}. Set the device or program to that, or allow more: `postkey submitter change {submitter} \
+                 --also-as ADDRESS` (name those it has, too).",
                 few(allowed)
             ),
             Self::EmptyReversePath { submitter } => format!(
-                "Set a sender address in the device or program; or, if it has to send reports, add `<>` to the addresses of \
-                 {submitter}: such mail goes out in the name of its sender's mailbox."
+                "Set a sender address in the device or program; or, if it has to send reports, `postkey submitter change \
+                 {submitter} --also-as '<>'`: such mail goes out in the name of its sender's mailbox."
             ),
             Self::Recipient { submitter, allowed, .. } => {
                 format!(
-                    "It may send to {}. Allow more with `postkey submitter` if that is meant ({submitter}).",
+                    "It may send to {}. If more is meant: `postkey submitter change {submitter} --recipient-domain DOMAIN` (name those it has, too).",
                     few(allowed)
                 )
             }
             Self::Address { .. } => "Correct the address.".into(),
             Self::Network { submitter, .. } => {
                 format!(
-                    "Use it from its own network, or add this one to its networks: `postkey submitter show {submitter}`."
+                    "Use it from its own network, or add this one: `postkey submitter change {submitter} --network CIDR` (name those it has, too)."
                 )
             }
             Self::UnknownNetwork { .. } => {
-                "Sign in (AUTH, under TLS), or let a submitter be known by this network: `postkey submitter`.".into()
+                "Sign in (AUTH, under TLS), or let a submitter be known by this network: `postkey submitter change NAME \
+                 --no-auth-from CIDR`."
+                    .into()
             }
             Self::Disabled { submitter } => {
-                format!("Enable it: `postkey submitter disable {submitter} --undo`, or use another.")
+                format!("Enable it (`postkey submitter enable {submitter}`), or use another.")
             }
             Self::Removed { .. } => "Use another submitter.".into(),
             Self::PasswordRemoved { .. } => "Sign in with a password that is still good.".into(),
@@ -406,7 +409,7 @@ mod tests {
             reply.to_string(),
             "550 5.7.1 the submitter scanner may not send as ceo@contoso.example (From). It may send as \
              noreply@contoso.example or @reports.example. Set the device or program to that, or allow more: `postkey \
-             submitter show scanner`."
+             submitter change scanner --also-as ADDRESS` (name those it has, too)."
         );
         assert_eq!(refusal.http_status(), 403);
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::{
     failure::Failure,
+    hardening,
     output::{self, FAINT, GOOD, STRONG, WARN, styled},
     serve::{Server, follow},
     settings::Settings,
@@ -30,6 +31,7 @@ pub(crate) enum LogFormat {
 
 impl Serve {
     pub(crate) async fn run(self, settings: Settings, json: bool) -> Result<(), Failure> {
+        hardening::open_many_files();
         let server = Server::start(&settings).await?;
         if json {
             let line = json!({

@@ -10,6 +10,7 @@ use postkey_setup::connection::{ConnectionError, Outside};
 use postkey_store::{
     Hold, HoldScope, LocalSecret, NewSubmitter, Scope, Sender, Submitter as Saved, SubmitterId, SubmitterRules,
 };
+use postkey_submission::EMPTY_PATH;
 use postkey_submission::passwords::{LocalPassword, new_api_key, new_password};
 use serde::Serialize;
 use serde_json::json;
@@ -110,7 +111,8 @@ pub(crate) struct Change {
 /// What a submitter may do. Of options that may be given again, those of one call replace all that were.
 #[derive(Debug, Args)]
 struct Rules {
-    /// More addresses, or @domain, that it may send as, beyond its senders' mailboxes; may be given again
+    /// More addresses, or @domain, that it may send as, beyond its senders' mailboxes; <> for reports without a
+    /// reverse-path; may be given again
     #[arg(long, value_name = "ADDRESS|@DOMAIN")]
     also_as: Vec<String>,
     /// Domain it may send to; may be given again (default: any)
@@ -281,6 +283,8 @@ impl Rules {
 fn settle(rules: &mut SubmitterRules) -> Result<(), Failure> {
     for entry in &mut rules.also_as {
         *entry = match entry.strip_prefix('@') {
+            // MAIL FROM:<>, for a program that sends reports.
+            None if *entry == EMPTY_PATH => continue,
             Some(name) => format!("@{}", domain(name, "--also-as")?),
             None => address(entry, "--also-as")?.to_string(),
         };
@@ -685,12 +689,12 @@ mod tests {
     #[test]
     fn rules_are_written_as_they_are_compared() {
         let settled = rules(|rules| {
-            rules.also_as = vec!["@Contoso.Example".into(), "alerts@contoso.example".into()];
+            rules.also_as = vec!["@Contoso.Example".into(), "alerts@contoso.example".into(), "<>".into()];
             rules.recipient_domains = vec!["@Fabrikam.example".into()];
             rules.networks = vec!["192.0.2.77/24".into(), "2001:db8::1".into()];
         })
         .unwrap();
-        assert_eq!(settled.also_as, ["@contoso.example", "alerts@contoso.example"]);
+        assert_eq!(settled.also_as, ["@contoso.example", "alerts@contoso.example", "<>"]);
         assert_eq!(settled.recipient_domains, ["fabrikam.example"]);
         assert_eq!(settled.networks, ["192.0.2.0/24", "2001:db8::1/128"]);
     }
