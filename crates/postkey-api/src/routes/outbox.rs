@@ -347,7 +347,7 @@ async fn waiting(
         all.extend(listed);
     }
     all.retain(|one| floor.is_none_or(|floor| one.message.id >= floor));
-    all.sort_by(|one, other| other.message.id.cmp(&one.message.id));
+    all.sort_by_key(|one| std::cmp::Reverse(one.message.id));
     all.retain(|one| shown(one.shown) == wanted);
     let next = match all.get(limit) {
         Some(_) => all.get(limit.saturating_sub(1)).map(|last| last.message.id),

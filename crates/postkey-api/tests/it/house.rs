@@ -71,8 +71,13 @@ impl House {
         let clock = Clock::real();
         let store = Store::open(location, MasterKeys::fresh(), clock.clone()).await.unwrap();
         for (name, mailbox) in [("reports", "noreply@contoso.example"), ("billing", "billing@contoso.example")] {
-            let mailbox = Some(mailbox.parse().unwrap());
-            store.save_sender(&SenderValues { mailbox, ..SenderValues::named(name) }).await.unwrap();
+            let values = SenderValues {
+                tenant: Some("3fa85f64-5717-4562-b3fc-2c963f66afa6".parse().unwrap()),
+                client_id: Some("7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap()),
+                mailbox: Some(mailbox.parse().unwrap()),
+                ..SenderValues::named(name)
+            };
+            store.save_sender(&values).await.unwrap();
         }
         // Refusals are heard at once, or tests would wait.
         let lockout = LockoutSettings { first_delay: Duration::ZERO, ..LockoutSettings::default() };

@@ -11,10 +11,7 @@ async fn a_sender_is_shown_with_what_it_lacks_what_waits_and_what_holds_it() {
     let all = house.key("all", None, &ALL).await;
     house.sent(&key, "hello").await;
     let shown = house.get(&all, "/v1/senders/reports").await.json();
-    assert_eq!(
-        (&shown["stage"], &shown["missing"]),
-        (&json!("incomplete"), &json!(["client_id", "tenant", "credential"]))
-    );
+    assert_eq!((&shown["stage"], &shown["missing"]), (&json!("incomplete"), &json!(["credential"])));
     assert_eq!((&shown["messages"]["queued"], &shown["held"]), (&json!(1), &json!([])));
     let paused = house.json("POST", &all, "/v1/senders/reports/pause", &json!({"reason": "moving"})).await;
     assert_eq!(paused.status, 200, "{paused:?}");
