@@ -189,7 +189,7 @@ impl Engine {
             state.in_hand += 1;
             Entry { message, hot: None, need }
         };
-        let ended = self.try_once(id, entry).await;
+        let ended = self.try_once(id, entry, true).await;
         self.lock().in_hand -= 1;
         ended
     }

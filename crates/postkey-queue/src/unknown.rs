@@ -206,7 +206,8 @@ impl Engine {
                 };
                 let detail = json!({ "text": text, "possible_duplicate": possible_duplicate, "looks": doubt.looks });
                 self.settle(Settlement {
-                    due_at: Some(now),
+                    // Before what came later, and due whatever happens to the clock.
+                    due_at: Some(message.accepted_at),
                     events: vec![NewMessageEvent { kind: "resend", detail }],
                     ..settled(MessageState::Queued)
                 })

@@ -43,13 +43,13 @@ const UPLOAD_PART: u64 = 3_000_000;
 impl Engine {
     /// An attempt in turn.
     pub(crate) async fn attempt(self: Arc<Self>, id: LaneId, entry: Entry) {
-        self.try_once(id, entry).await;
+        self.try_once(id, entry, false).await;
         self.lock().in_hand -= 1;
         self.pump(id);
     }
 
-    /// The attempt. What the entry needs is reserved, and it is in the lane's hand; both are given back here.
-    pub(crate) async fn try_once(self: &Arc<Self>, id: LaneId, mut entry: Entry) -> Ended {
+    /// The attempt; `held`: the lane is held, and this is the message by which it is tried. What the entry needs is reserved, and it is in the lane's hand; both are given back here.
+    pub(crate) async fn try_once(self: &Arc<Self>, id: LaneId, mut entry: Entry, held: bool) -> Ended {
         let sender = entry.message.sender;
         let connecting = tokio::time::timeout(CONNECT_DEADLINE, self.outbound.connect(sender));
         let connected = match connecting.await {
@@ -127,7 +127,7 @@ impl Engine {
                 refused(error)
             }
             Ok((message, envelope)) => {
-                if !self.enter(id, &entry, epoch).await {
+                if !self.enter(id, &entry, epoch, held).await {
                     self.lock().lanes[id].governor.give_back(&entry.need);
                     self.write_back(&entry.message).await;
                     self.forget(id, &entry.message);
@@ -199,8 +199,9 @@ impl Engine {
         granted
     }
 
-    /// Waits for a place among the attempts under way. `false`: the queue stops, or the lane is not ours any more.
-    async fn enter(&self, id: LaneId, entry: &Entry, epoch: i64) -> bool {
+    /// Waits for a place among the attempts under way. `false`: the queue stops, or the lane is not ours any more, or has come
+    /// to be held meanwhile.
+    async fn enter(&self, id: LaneId, entry: &Entry, epoch: i64, held: bool) -> bool {
         let entered = self.lock().lanes[id].enter(entry.need.way);
         if let Err(mut told) = entered {
             tokio::select! {
@@ -217,7 +218,15 @@ impl Engine {
                 }
             }
         }
-        if self.lock().lanes[id].epoch() == Some(epoch) {
+        let now = self.clock.now();
+        let goes = {
+            let state = self.lock();
+            let message = &entry.message;
+            let over = state.senders.get(&message.sender);
+            let over = over.and_then(|facts| state.holds.over(message.sender, facts, message.submitter, now));
+            state.lanes[id].epoch() == Some(epoch) && (held || over.is_none())
+        };
+        if goes {
             return true;
         }
         let steady = self.steady();
