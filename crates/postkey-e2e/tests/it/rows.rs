@@ -50,6 +50,11 @@ impl Rows {
         self.all(sql).await[0].get(0)
     }
 
+    /// The state of the message that was taken last.
+    pub(crate) async fn newest(&self) -> Option<String> {
+        self.all("SELECT state FROM messages ORDER BY id DESC LIMIT 1").await.first().map(|row| row.get(0))
+    }
+
     /// Waits until nothing is left to do. Whatever waits for its time sees the tenant's clock turn.
     pub(crate) async fn settled(&self, tenant: &Tenant) {
         let began = Instant::now();
