@@ -284,6 +284,14 @@ impl Engine {
             ..Settlement::to(queued.id, queued.epoch, decision.to)
         };
         self.settle(settlement).await;
+        tracing::info!(
+            message.id = %queued.id,
+            sender.name = connected.name,
+            message.attempt = queued.attempts + 1,
+            route = decision.detail["route"].as_str(),
+            "message {}",
+            decision.kind
+        );
         if tells {
             self.tell.notify_one();
         }
