@@ -197,6 +197,8 @@ mod tests {
         tokio::time::pause();
         let lost = turn.during(std::future::pending::<Result<(), _>>()).await.unwrap_err();
         assert!(matches!(lost, SetupError::Store(StoreError::LeaseLost { .. })), "{lost:?}");
+        // The store's own deadlines run by the same clock.
+        tokio::time::resume();
         assert_eq!(store.lease("setup/reports").await.unwrap().unwrap().holder, "somebody");
     }
 }
