@@ -54,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) tally: Tally,
     /// Leases are asked for a few at a time.
     asking: tokio::sync::Semaphore,
+    /// The latest time that the clock has shown, which is later than now after it was set back; and the pacing time so far.
+    latest: Mutex<(Timestamp, Moment, Moment)>,
     /// Mebibytes of large messages under way: each exists several times while it is sent.
     pub(crate) large: tokio::sync::Semaphore,
 }
@@ -198,6 +200,7 @@ impl Engine {
             stop: CancellationToken::new(),
             tally: Tally::default(),
             asking: tokio::sync::Semaphore::new(ASKING_AT_ONCE),
+            latest: Mutex::new((Timestamp::MIN, Moment::ZERO, Moment::ZERO)),
             large: tokio::sync::Semaphore::new(LARGE_TOGETHER as usize),
         }
     }
@@ -207,9 +210,33 @@ impl Engine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time for pacing.
+    /// The time for pacing: it never goes back, even where the clock that it follows is turned.
     pub(crate) fn steady(&self) -> Moment {
-        self.clock.steady()
+        let steady = self.clock.steady();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, last, offset) = &mut *latest;
+        if steady + *offset < *last {
+            *offset = *last - steady;
+        }
+        *last = steady + *offset;
+        *last
+    }
+
+    /// The latest time that is known to have been: what was written by then and is due by then is due, although the clock was
+    /// set back since.
+    fn latest(&self, now: Timestamp) -> Timestamp {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.0 = latest.0.max(now);
+        latest.0
+    }
+
+    /// A clock that was set back before this process began shows in what was accepted.
+    pub(crate) async fn read_latest(&self) -> Result<(), StoreError> {
+        let newest = postkey_store::MessageFilter { limit: 1, ..postkey_store::MessageFilter::default() };
+        for message in self.store.search_messages(&newest).await? {
+            self.latest(message.accepted_at);
+        }
+        Ok(())
     }
 
     /// Runs a task that shutdown waits for.
@@ -469,7 +496,7 @@ impl Engine {
     async fn fetch(self: Arc<Self>, id: LaneId, line: LineKey, known: usize, wanted: usize) {
         let limit = u32::try_from(known + wanted).unwrap_or(u32::MAX).min(MOST_FETCHED);
         let now = self.clock.now();
-        let rows = self.store.due_messages(line.0, Some(line.1), now, limit).await;
+        let rows = self.store.due_messages(line.0, Some(line.1), self.latest(now), limit).await;
         {
             let mut state = self.lock();
             state.lanes[id].fetching = false;
@@ -477,8 +504,9 @@ impl Engine {
             match rows {
                 Ok(rows) => {
                     let of_line = state.lanes[id].line(line);
-                    of_line.more = rows.len() >= limit as usize || of_line.missed;
-                    for message in rows {
+                    of_line.more = of_line.missed
+                        || (rows.len() >= limit as usize && rows.last().is_some_and(|message| is_due(message, now)));
+                    for message in rows.into_iter().filter(|message| is_due(message, now)) {
                         if state.lanes[id].knows(&line, message.id) || done.contains(&message.id) {
                             continue;
                         }
@@ -493,6 +521,13 @@ impl Engine {
             }
         }
         self.pump(id);
+    }
+
+    /// Messages of a sender that are due.
+    pub(crate) async fn due_for_a_try(&self, sender: SenderId, most: u32) -> Result<Vec<QueuedMessage>, StoreError> {
+        let now = self.clock.now();
+        let rows = self.store.due_messages(sender, None, self.latest(now), most).await?;
+        Ok(rows.into_iter().filter(|message| is_due(message, now)).collect())
     }
 
     /// What a message will probably use up.
@@ -535,6 +570,7 @@ impl Engine {
             let now = self.clock.now();
             let back = schedule::until(now, last);
             last = now;
+            self.latest(now);
             if back > STEP {
                 tracing::warn!(by_s = back.as_secs(), "the clock was set back");
                 self.set_back(back);
@@ -586,6 +622,11 @@ impl Engine {
         for lane in &mut state.lanes {
             lane.not_before = earlier(lane.not_before);
             lane.look_at = earlier(lane.look_at);
+            lane.look_at_all = lane.look_at.is_some();
+            for (_, line) in lane.lines() {
+                line.next_due = earlier(line.next_due);
+                line.wants_more();
+            }
             lane.inbox_at = earlier(lane.inbox_at);
             lane.wake = None;
             if let Ownership::Theirs(at) = &mut lane.ownership {
@@ -698,6 +739,7 @@ impl Engine {
     pub(crate) async fn read_waiting(self: &Arc<Self>) -> Result<(), StoreError> {
         let waiting = self.store.waiting().await?;
         let now = self.clock.now();
+        let set_back = schedule::until(now, self.latest(now)) > STEP;
         let mut busy = Vec::new();
         {
             let mut state = self.lock();
@@ -709,7 +751,8 @@ impl Engine {
                 let lane = &mut state.lanes[id];
                 let line = lane.line((work.sender, work.submitter));
                 line.next_due = earlier(line.next_due, work.next_due);
-                if work.due > 0 {
+                // After a clock was set back, what is due may seem to lie ahead.
+                if work.due > 0 || set_back {
                     line.wants_more();
                 }
                 busy.push(id);
@@ -730,6 +773,7 @@ impl Engine {
     pub(crate) async fn read_unsettled(self: &Arc<Self>) -> Result<(), StoreError> {
         let counts = self.store.count_messages().await?;
         let now = self.clock.now();
+        let set_back = schedule::until(now, self.latest(now)) > STEP;
         let mut busy = Vec::new();
         {
             let mut state = self.lock();
@@ -743,6 +787,7 @@ impl Engine {
                 }
                 // Owning the lane finds them.
                 state.lanes[id].look_at.get_or_insert(now);
+                state.lanes[id].look_at_all |= set_back;
                 busy.push(id);
             }
         }
@@ -755,6 +800,7 @@ impl Engine {
     /// A message was just accepted.
     pub(crate) fn offer(self: &Arc<Self>, message: QueuedMessage, body: postkey_transport::Message) {
         let now = self.clock.now();
+        self.latest(message.accepted_at);
         self.tally.came(message.size);
         let id = {
             let mut state = self.lock();
@@ -774,7 +820,7 @@ impl Engine {
             let (in_window, need) = (lane.in_window, self.guess(lane, &message));
             let theirs = matches!(lane.ownership, Ownership::Theirs(_));
             let line = lane.line(key);
-            if message.due_at > now {
+            if !is_due(&message, now) {
                 line.next_due = earlier(line.next_due, Some(message.due_at));
             } else if theirs || line.held || !room || in_window >= window || (line.more && !high) {
                 line.wants_more();
@@ -825,3 +871,13 @@ fn incomplete() -> HoldRequest {
     let class = postkey_transport::OutcomeClass::Mailbox;
     HoldRequest { scope: ScopeKind::Sender, class, diagnosis, probes: Probes::Soon }
 }
+
+/// Whether a message may go now. One that was due when it was accepted is due, whatever the clock says since; and no attempt is
+/// put off for longer than the longest step: beyond that the clock was set back.
+fn is_due(message: &QueuedMessage, now: Timestamp) -> bool {
+    let put_off = message.state == MessageState::Deferred && message.due_at > after(now, LONGEST_PUT_OFF);
+    message.due_at <= now || message.due_at <= message.accepted_at || put_off
+}
+
+/// The longest step of the schedule with its jitter.
+const LONGEST_PUT_OFF: Duration = Duration::from_secs(5 * 60 * 60);

@@ -148,7 +148,7 @@ impl Engine {
 
     /// One message of the sender, as a try.
     async fn send_one(self: &Arc<Self>, id: LaneId, sender: SenderId) -> Ended {
-        let rows = self.store.due_messages(sender, None, self.clock.now(), TRY_AMONG).await;
+        let rows = self.due_for_a_try(sender, TRY_AMONG).await;
         let rows = match rows {
             Ok(rows) => rows,
             Err(error) => {

@@ -115,6 +115,8 @@ pub(crate) struct Lane {
     pub(crate) ways: HashMap<SenderId, Way>,
     /// When an outcome is looked for next.
     pub(crate) look_at: Option<Timestamp>,
+    /// Look for every one of them: the clock was set back.
+    pub(crate) look_at_all: bool,
     /// Outcomes are being looked for.
     pub(crate) looking: bool,
     /// When the Inbox was looked through last, and up to when.
@@ -176,6 +178,7 @@ impl Lane {
             wake: None,
             ways: HashMap::new(),
             look_at: None,
+            look_at_all: false,
             looking: false,
             inbox_seen: None,
             inbox_at: None,

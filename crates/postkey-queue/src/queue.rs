@@ -78,6 +78,7 @@ impl Queue {
     /// Starts the queue: lanes that were this node's are taken again, and what waits goes on.
     pub async fn start(parts: QueueParts) -> Result<Self, QueueError> {
         let engine = Arc::new(Engine::new(parts));
+        engine.read_latest().await?;
         engine.reread().await?;
         let running = Arc::clone(&engine);
         engine.spawn(running.clockwork());

@@ -46,7 +46,8 @@ impl Doubt {
         let outcome = message.outcome.as_ref();
         let field = |name: &str| outcome.and_then(|outcome| outcome.get(name));
         Self {
-            since: field("since").and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(now),
+            // A clock that was set back must not put the end of the window off.
+            since: field("since").and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(now).min(now),
             looks: field("looks").and_then(Value::as_u64).and_then(|count| count.try_into().ok()).unwrap_or(0),
             message_id: field("message_id").and_then(Value::as_str).map(str::to_owned),
         }
@@ -120,10 +121,13 @@ pub(crate) fn resolve(
 impl Engine {
     /// Looks for every message of the lane that is due for it.
     pub(crate) async fn look(self: Arc<Self>, id: LaneId) {
-        let senders = self.lock().lanes[id].senders.clone();
+        let (senders, all) = {
+            let lane = &mut self.lock().lanes[id];
+            (lane.senders.clone(), std::mem::take(&mut lane.look_at_all))
+        };
         let mut next: Option<Timestamp> = None;
         for sender in senders {
-            match self.look_for(id, sender).await {
+            match self.look_for(id, sender, all).await {
                 Ok(()) => {}
                 Err(error) => tracing::warn!(%error, "messages whose outcome is unknown could not be read"),
             }
@@ -143,8 +147,15 @@ impl Engine {
         self.pump(id);
     }
 
-    async fn look_for(self: &Arc<Self>, id: LaneId, sender: postkey_store::SenderId) -> Result<(), StoreError> {
-        let due = self.store.unknown_due(sender, self.clock.now(), AT_ONCE).await?;
+    async fn look_for(
+        self: &Arc<Self>,
+        id: LaneId,
+        sender: postkey_store::SenderId,
+        all: bool,
+    ) -> Result<(), StoreError> {
+        // All but those about which nobody asks any more.
+        let until = if all { schedule::before(never(), Duration::from_secs(1)) } else { self.clock.now() };
+        let due = self.store.unknown_due(sender, until, AT_ONCE).await?;
         if due.is_empty() {
             return Ok(());
         }
