@@ -75,6 +75,7 @@ impl Transaction {
     /// Saves an app, or its present values under its id. Another app of the tenant with the same client id, or one with the
     /// same unique name, is [`StoreError::Exists`]; its tenant and client id never change.
     pub async fn save_app(&mut self, app: &App) -> Result<(), StoreError> {
+        self.announce();
         let query = sqlx::query(
             "-- app.save
              INSERT INTO apps (id, tenant_id, client_id, object_id, service_principal_id, unique_name, display_name,

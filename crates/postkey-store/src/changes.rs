@@ -10,7 +10,7 @@ use crate::{
     dialect::{Access, Dialect},
 };
 
-/// Tells whether submitters, keys, senders, credentials, holds, webhooks, or the state of a message by a person's hand
+/// Tells whether submitters, keys, senders, tenants, apps, credentials, holds, webhooks, or the state of a message by a person's hand
 /// changed. What the queue itself writes, message after message, is no change in this sense.
 #[derive(Clone)]
 pub struct Changes {

@@ -433,6 +433,7 @@ impl Transaction {
         id: LocalCredentialId,
         query: Query<'_, Any, AnyArguments>,
     ) -> Result<Credential, StoreError> {
+        self.announce();
         match self.execute(&format!("the credential {id}"), query).await? {
             0 => Err(StoreError::Changed { what: format!("credential {id}") }),
             _ => self.expect_credential(id).await,

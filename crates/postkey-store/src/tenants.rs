@@ -56,6 +56,7 @@ impl Transaction {
         {
             return Err(StoreError::HostsFixed { tenant: id });
         }
+        self.announce();
         let query = sqlx::query(
             "-- tenant.save
              INSERT INTO tenants (id, cloud, display_name, domain, created_at, updated_at)

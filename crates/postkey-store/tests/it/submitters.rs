@@ -243,6 +243,8 @@ async fn a_change_by_a_person_is_noticed_and_the_queues_own_writing_is_not(place
     assert!(changes.poll().await);
     server.set_on_unknown("billing", OnUnknown::AtMostOnce).await.unwrap();
     assert!(changes.poll().await, "another part of the same process");
+    command.save_tenant(TenantId::random(), &json!({}), None, None).await.unwrap();
+    assert!(changes.poll().await, "other hosts of a tenant lead elsewhere");
     command.add_submitter(&new("PRINTER")).await.unwrap_err();
     assert!(!changes.poll().await, "what was refused changed nothing");
 }
