@@ -1,5 +1,6 @@
 //! `postkey serve` put together: lock, store, queue, listeners; and the way down again.
 
+mod front;
 pub(crate) mod lock;
 pub(crate) mod notify;
 pub(crate) mod own_certificate;
@@ -140,6 +141,7 @@ impl Server {
                 stop: stop.clone(),
                 within: listeners.serve.stop_within(),
             };
+            let api = front::only_for(&listeners.http.proxies, api);
             Serving { task: tokio::spawn(postkey_api::serve(listening, api)), stop }
         });
         let submitters = store.submitters().await?.len();
