@@ -113,11 +113,16 @@ fn fields(text: &str) -> Vec<(String, String)> {
     fields
 }
 
+/// Whether a code stands in a text as a word: within an address or a version it is none.
+fn names(text: &str, code: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_digit() && c != '.').any(|word| word.trim_matches('.') == code)
+}
+
 /// What a bounce says about more than its message.
 pub(crate) fn hold_of(bounce: &Bounce) -> Option<HoldRequest> {
     let failed = bounce.recipients.iter().filter(|one| one.action == "failed");
     let mut holds = failed.filter_map(|one| {
-        let says = |code: &str| one.status == code || one.diagnostic.contains(code);
+        let says = |code: &str| one.status == code || names(&one.diagnostic, code);
         let (code, what, remedy, scope, probes) = if says("5.7.233") {
             (
                 "ndr.tenant_external_limit",
@@ -135,7 +140,8 @@ pub(crate) fn hold_of(bounce: &Bounce) -> Option<HoldRequest> {
                 ScopeKind::Tenant,
                 Probes::Quota,
             )
-        } else if says("5.1.8") {
+        // Other servers say 5.1.8 of a sender's domain that they do not find (RFC 3463 §3.2): that hits one message.
+        } else if says("5.1.8") && one.diagnostic.to_ascii_lowercase().contains("outbound sender") {
             (
                 "ndr.restricted_for_spam",
                 "the mailbox is restricted from sending: it was taken for a spammer",

@@ -29,15 +29,28 @@ fn a_report_tells_of_each_recipient_and_of_which_message() {
 
 #[test]
 fn some_codes_speak_of_more_than_one_message() {
-    for (code, scope, probes) in [
+    for (says, scope, probes) in [
         ("5.7.233", ScopeKind::Tenant, Probes::Quota),
         ("5.7.705", ScopeKind::Tenant, Probes::Quota),
         ("5.1.90", ScopeKind::Sender, Probes::Quota),
-        ("5.1.8", ScopeKind::Sender, Probes::Never),
+        ("5.1.8 Access denied, bad outbound sender", ScopeKind::Sender, Probes::Never),
     ] {
-        let bounce = read(REPORT.replace("5.1.10", code).as_bytes()).unwrap();
+        let bounce = read(REPORT.replace("5.1.10", says).as_bytes()).unwrap();
         let hold = hold_of(&bounce).unwrap();
-        assert_eq!((hold.scope, hold.probes), (scope, probes), "{code}");
+        assert_eq!((hold.scope, hold.probes), (scope, probes), "{says}");
+    }
+}
+
+#[test]
+fn what_another_server_says_of_one_message_holds_nobody() {
+    for says in [
+        "5.1.8 <noreply@contoso.example>: Sender address rejected: Domain not found",
+        "5.7.1 Client host [10.5.1.8] blocked",
+        "5.7.1 rejected by 205.1.90.3, bad outbound sender",
+        "5.7.1 Client host [15.7.233.9] blocked",
+    ] {
+        let bounce = read(REPORT.replace("5.1.10", says).as_bytes()).unwrap();
+        assert_eq!(hold_of(&bounce), None, "{says}");
     }
 }
 
