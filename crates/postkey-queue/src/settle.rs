@@ -224,11 +224,16 @@ fn of_refusal(case: &Case<'_>, error: &TransportError) -> Decision {
             decision
         }
         Action::ByRecipient => {
-            let told: Vec<_> = match error {
-                TransportError::Smtp(refusal) => refusal.recipients.iter().filter_map(Told::of_rcpt).collect(),
-                _ => Vec::new(),
+            let (told, rest): (Vec<_>, _) = match error {
+                TransportError::Smtp(refusal) => {
+                    let told = refusal.recipients.iter().filter_map(Told::of_rcpt).collect();
+                    // Whose RCPT was taken hears what the message was told: for now is not for good.
+                    let for_now = refusal.reply.is_transient();
+                    (told, if for_now { RecipientState::Deferred } else { RecipientState::Refused })
+                }
+                _ => (Vec::new(), RecipientState::Refused),
             };
-            let mut decision = by_recipient(case, &told, RecipientState::Refused, detail);
+            let mut decision = by_recipient(case, &told, rest, detail);
             (decision.lesson, decision.lane) = (lesson, lane);
             decision
         }

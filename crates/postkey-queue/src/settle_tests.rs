@@ -234,6 +234,21 @@ fn refused_at_rcpt_some_for_good_and_some_for_now() {
 }
 
 #[test]
+fn one_refused_for_good_does_not_fail_those_whose_message_was_refused_for_now() {
+    let message = message(&["a@x.example", "b@x.example"]);
+    for stage in [Stage::DataStart, Stage::DataEnd] {
+        let rcpts = [("a@x.example", "550 5.1.1 unknown"), ("b@x.example", "250 2.1.5 OK")];
+        let outcome = refusal(stage, "451 4.7.0 Temporary server error. Please try again later.", &rcpts);
+        let decision = decided(&message, outcome, "2026-03-01T10:00:05Z");
+        assert_eq!((decision.to, decision.failed.len()), (MessageState::Deferred, 1), "{stage:?}");
+        let envelope = decision.envelope.unwrap();
+        let open: Vec<_> =
+            envelope.recipients.iter().filter(|one| is_open(one)).map(|one| one.address.as_str()).collect();
+        assert_eq!(open, ["b@x.example"], "{stage:?}");
+    }
+}
+
+#[test]
 fn trouble_that_may_pass_ends_after_five_days_and_many_attempts() {
     let fresh = message(&["a@x.example"]);
     let outcome = || refusal(Stage::DataEnd, "451 4.7.0 later", &[]);
