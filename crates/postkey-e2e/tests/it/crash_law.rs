@@ -287,8 +287,8 @@ async fn random_kills(name: &str, store: Option<&str>) {
         let began = Instant::now();
         let serving = installation.serve().await;
         slowest = slowest.max(began.elapsed());
-        // Any moment of the first half second: recovery itself is met as well.
-        tokio::time::sleep(Duration::from_millis(u64::from(rand_byte()) * 2)).await;
+        // Any moment of the first second: recovery itself is met as well.
+        tokio::time::sleep(Duration::from_millis(u64::from(rand_byte()) * 3)).await;
         let arrived = tenant.emulator.with_world(|world| world.mail.arrivals.totals().messages as u64);
         let taken = load.ledger.count();
         load.ledger.rest(taken > arrived + BEHIND);

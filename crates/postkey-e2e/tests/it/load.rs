@@ -82,6 +82,7 @@ impl Ledger {
                 self.cut.fetch_add(1, Ordering::SeqCst);
                 false
             }
+            Err(NotTaken::Unreachable) => false,
             // A server that stops says so: the message was not taken, and its submitter knows.
             Err(NotTaken::Refused(reply)) if reply.starts_with("421") => false,
             Err(NotTaken::Refused(reply)) => {

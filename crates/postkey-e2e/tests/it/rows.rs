@@ -55,18 +55,23 @@ impl Rows {
         self.all("SELECT state FROM messages ORDER BY id DESC LIMIT 1").await.first().map(|row| row.get(0))
     }
 
-    /// Waits until nothing is left to do. Whatever waits for its time sees the tenant's clock turn.
+    /// Waits until nothing is left to do. Whatever waits for its time sees the clock of this tenant turn.
     pub(crate) async fn settled(&self, tenant: &Tenant) {
+        self.settles(PATIENCE, Some(tenant)).await;
+    }
+
+    /// The same within another patience, and with no clock turned.
+    pub(crate) async fn settles(&self, within: Duration, turning: Option<&Tenant>) {
         let began = Instant::now();
         while self.unsettled().await > 0 {
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > within {
                 let messages = self.messages().await;
                 let (id, state) = messages.iter().find(|(_, state)| *state != "accepted").expect("one is left");
                 let states = self.states().await;
-                panic!("not settled after {PATIENCE:?}: {states:?}; {id} is {state}\n{}", self.timeline(id).await);
+                panic!("not settled after {within:?}: {states:?}; {id} is {state}\n{}", self.timeline(id).await);
             }
             tokio::time::sleep(LOOK).await;
-            if began.elapsed() > AT_ONCE {
+            if let Some(tenant) = turning.filter(|_| began.elapsed() > AT_ONCE) {
                 tenant.emulator.advance(TURN);
             }
         }

@@ -18,6 +18,8 @@ pub(crate) enum NotTaken {
     Refused(String),
     /// The connection broke, so nobody knows.
     Cut(String),
+    /// There was no connection.
+    Unreachable,
 }
 
 impl fmt::Display for NotTaken {
@@ -25,6 +27,7 @@ impl fmt::Display for NotTaken {
         match self {
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::Cut(why) => write!(f, "cut: {why}"),
+            Self::Unreachable => write!(f, "unreachable"),
         }
     }
 }
@@ -161,7 +164,10 @@ impl HttpClient {
         for recipient in to {
             request = request.query(&[("to", recipient)]);
         }
-        let answer = request.body(message).send().await.map_err(|error| NotTaken::Cut(error.to_string()))?;
+        let answer = request.body(message).send().await.map_err(|error| match error.is_connect() {
+            true => NotTaken::Unreachable,
+            false => NotTaken::Cut(error.to_string()),
+        })?;
         let status = answer.status();
         let text = answer.text().await.map_err(|error| NotTaken::Cut(error.to_string()))?;
         if status.as_u16() != 202 {
