@@ -87,8 +87,6 @@ pub(crate) struct Lane {
     pub(crate) senders: Vec<SenderId>,
     /// Who may work on it.
     pub(crate) ownership: Ownership,
-    /// The epoch we had last.
-    pub(crate) last_epoch: Option<i64>,
     /// How fast it may go.
     pub(crate) governor: Governor,
     lines: HashMap<LineKey, Line>,
@@ -163,7 +161,6 @@ impl Lane {
             key,
             senders: Vec::new(),
             ownership: Ownership::None,
-            last_epoch: None,
             governor,
             lines: HashMap::new(),
             ring: VecDeque::new(),

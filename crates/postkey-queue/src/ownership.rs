@@ -46,17 +46,11 @@ impl Engine {
         };
         {
             let mut state = self.lock();
-            let epoch = match &ownership {
-                Ownership::Ours(lease) => Some(lease.epoch),
-                _ => None,
-            };
+            let is_ours = matches!(ownership, Ownership::Ours(_));
             // Whoever had the lane in between may have settled what is in memory: the store knows.
             let shared = matches!(self.store.location(), postkey_store::Location::Postgres(_));
-            let lane = &mut state.lanes[id];
-            let seamless = epoch.is_some_and(|epoch| epoch == lane.last_epoch.unwrap_or(0) + 1);
-            lane.last_epoch = epoch.or(lane.last_epoch);
-            lane.ownership = ownership;
-            if epoch.is_none() || (shared && !seamless) {
+            state.lanes[id].ownership = ownership;
+            if !is_ours || shared {
                 state.let_go(id, |_| true);
             }
         }
@@ -68,7 +62,8 @@ impl Engine {
         let now = self.clock.now();
         for sender in senders {
             for message in self.store.sending_before(*sender, lease.epoch).await? {
-                if self.lock().lanes[id].in_hand.contains(&message.id) {
+                // Of this lane, or of the one that its sender belonged to until now.
+                if self.lock().lanes.iter().any(|lane| lane.in_hand.contains(&message.id)) {
                     continue;
                 }
                 self.interrupted(&message, now).await?;

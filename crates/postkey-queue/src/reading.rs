@@ -104,7 +104,7 @@ impl Engine {
             let hasher = of_app.entry(credential.app).or_default();
             (credential.id.to_string(), format!("{:?}", credential.state)).hash(hasher);
         }
-        let mut fresh = Vec::new();
+        let (mut fresh, mut joined) = (Vec::new(), Vec::new());
         let mut state = self.lock();
         let mut known = HashMap::with_capacity(senders.len());
         for sender in senders {
@@ -123,12 +123,20 @@ impl Engine {
                 lane,
                 fingerprint: hasher.finish(),
             };
-            if state.senders.get(&sender.id).is_some_and(|before| before.fingerprint != facts.fingerprint) {
+            if let Some(before) = state.senders.get(&sender.id).filter(|before| before.fingerprint != facts.fingerprint)
+            {
                 fresh.push(sender.id);
+                joined.extend(facts.lane.clone().filter(|lane| before.lane.as_ref() != Some(lane)));
             }
             known.insert(sender.id, facts);
         }
         state.senders = known;
+        // What a sender brings along was tried under its former lane's lease: only a later one than that may take it on.
+        for lane in state.lanes.iter_mut().filter(|lane| joined.contains(&lane.key)) {
+            if matches!(lane.ownership, Ownership::Ours(_)) {
+                lane.ownership = Ownership::None;
+            }
+        }
         Ok(fresh)
     }
 

@@ -60,6 +60,9 @@ impl Transaction {
 
     /// Takes a lease as [`Transaction::take_lease`] does, and also when the same holder has it: it is a holder's own, of whom
     /// nothing is left but the row, because the program was started anew.
+    ///
+    /// Its epochs are also later than those that other leases had before, because they follow the time: work that moves from
+    /// one lease to another (a sender gets another app) must not look as if somebody newer had it.
     pub async fn retake_lease(
         &mut self,
         name: &str,
@@ -68,9 +71,10 @@ impl Transaction {
     ) -> Result<Option<Lease>, StoreError> {
         let query = sqlx::query(
             "-- lease.retake
-             INSERT INTO leases (name, holder, until, epoch) VALUES ($1, $2, $3, 1)
+             INSERT INTO leases (name, holder, until, epoch) VALUES ($1, $2, $3, $4)
              ON CONFLICT (name) DO UPDATE SET
-                 holder = excluded.holder, until = excluded.until, epoch = leases.epoch + 1
+                 holder = excluded.holder, until = excluded.until,
+                 epoch = CASE WHEN leases.epoch < excluded.epoch THEN excluded.epoch ELSE leases.epoch + 1 END
              WHERE leases.until <= $4 OR leases.holder = excluded.holder
              RETURNING name, holder, until, epoch",
         )

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use postkey_base::Clock;
 use postkey_queue::{AcceptError, Queue, QueueParts, QueueSettings};
-use postkey_store::MessageState;
+use postkey_store::{MessageState, SenderValues};
 
-use crate::support::{Bench, submission, until};
+use crate::support::{Bench, Say, address, submission, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_send_each_message_once_and_a_lane_has_one_owner() {
@@ -61,6 +61,37 @@ async fn a_thousand_that_wait_go_out_after_a_restart_each_once() {
     assert_eq!(bench.far_side.taken(), 1_000);
     let counts = bench.store.count_messages().await.unwrap();
     assert!(counts.iter().all(|count| count.state == MessageState::Accepted), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_goes_along_when_its_sender_moves_to_another_mailbox() {
+    for restarts in [0, 2] {
+        let mut bench = Bench::start().await;
+        let neighbour = bench.sender("other@contoso.example", true).await;
+        let first = bench.submit(neighbour, "first").await;
+        bench.reaches(first, MessageState::Accepted).await;
+        let sender = bench.sender("noreply@contoso.example", true).await;
+        for _ in 0..restarts {
+            // Each start takes the lane anew for this one.
+            let more = bench.submit(sender, "more").await;
+            bench.reaches(more, MessageState::Accepted).await;
+            bench.restart().await;
+        }
+        bench.far_side.says([Say::Refuse(409, "ErrorItemSave")]);
+        let id = bench.submit(sender, "second").await;
+        bench.reaches(id, MessageState::Deferred).await;
+        let values = SenderValues {
+            mailbox: Some(address("other@contoso.example")),
+            ..bench.store.sender_by_id(sender).await.unwrap().unwrap().values
+        };
+        bench.set_way(sender, Ok(bench.connected("other@contoso.example", true)));
+        bench.store.save_sender(&values).await.unwrap();
+        bench.clock.advance(Duration::from_secs(120));
+        bench.reaches(id, MessageState::Accepted).await;
+        let seen = bench.far_side.seen.lock().unwrap();
+        let last = seen.taken.iter().find(|one| one.text.contains("Subject: second")).unwrap();
+        assert_eq!(last.mailbox, "other@contoso.example");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
