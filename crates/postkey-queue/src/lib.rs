@@ -4,6 +4,7 @@ mod accept;
 mod dsn;
 mod engine;
 mod gauges;
+mod goes_on;
 pub mod governor;
 mod held;
 mod holds;

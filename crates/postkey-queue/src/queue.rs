@@ -9,13 +9,15 @@ use postkey_base::{Clock, Diagnose, Who};
 use postkey_store::{
     IdempotencyKey, MessageId, MessageState, NewMessage, NewMessageEvent, QueuedMessage, Store, StoreError,
 };
+use postkey_transport::Message;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::{
     accept::{AcceptError, Receipt, Submission},
-    engine::Engine,
+    engine::{Engine, STORE_BREATH},
     gauges::Gauge,
+    goes_on::GoesOn,
     outbound::Outbound,
     settings::QueueSettings,
 };
@@ -96,41 +98,29 @@ impl Queue {
         engine.refresh.notify_one();
         let running = Arc::clone(&engine);
         engine.spawn(async move {
-            if let Err(error) = running.read_unsettled().await {
-                tracing::error!(%error, "what an earlier run left unsettled could not be read");
+            while let Err(error) = running.read_unsettled().await {
+                tracing::error!(%error, "what an earlier run left unsettled could not be read; trying again");
+                tokio::select! {
+                    () = running.stop.cancelled() => return,
+                    () = tokio::time::sleep(STORE_BREATH) => {}
+                }
             }
         });
         Ok(Self { engine })
     }
 
-    /// Takes a message. `Ok` means that it is durable.
+    /// Takes a message. `Ok` means that it is durable. Whoever stops waiting has left it to the queue all the same: what was
+    /// stored goes out.
     pub async fn accept(&self, submission: Submission) -> Result<Receipt, AcceptError> {
-        let engine = &self.engine;
-        if engine.stop.is_cancelled() {
+        if self.engine.stop.is_cancelled() {
             return Err(AcceptError::Stopping);
         }
         self.room()?;
-        let now = engine.clock.now();
         let message = submission.message.clone();
         let new = self.describe(submission);
-        let queued = queued(&new);
-        match engine.commit.accept(new).await {
-            Ok(accepted) => {
-                if !accepted.repeated {
-                    engine.tally.taken_in.fetch_add(1, Ordering::Relaxed);
-                    engine.offer(queued, message);
-                }
-                Ok(Receipt { id: accepted.id, repeated: accepted.repeated })
-            }
-            Err(error) => {
-                engine.tally.refused.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%error, at = %now, "a message could not be stored, and was not accepted");
-                Err(match error {
-                    StoreError::KeyReused { .. } => AcceptError::KeyReused,
-                    error => AcceptError::Store(error),
-                })
-            }
-        }
+        let engine = Arc::clone(&self.engine);
+        // No lane would know of a message that was stored when nobody waited any more.
+        GoesOn::new(&self.engine.tasks, async move { engine.take_in(new, message).await }).await
     }
 
     fn room(&self) -> Result<(), AcceptError> {
@@ -229,6 +219,30 @@ impl Queue {
         }
         engine.release_lanes().await;
         engine.commit.shutdown().await;
+    }
+}
+
+impl Engine {
+    /// Stores a message and lets its lane have it.
+    async fn take_in(self: &Arc<Self>, new: NewMessage, message: Message) -> Result<Receipt, AcceptError> {
+        let queued = queued(&new);
+        match self.commit.accept(new).await {
+            Ok(accepted) => {
+                if !accepted.repeated {
+                    self.tally.taken_in.fetch_add(1, Ordering::Relaxed);
+                    self.offer(queued, message);
+                }
+                Ok(Receipt { id: accepted.id, repeated: accepted.repeated })
+            }
+            Err(error) => {
+                self.tally.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, at = %queued.accepted_at, "a message could not be stored, and was not accepted");
+                Err(match error {
+                    StoreError::KeyReused { .. } => AcceptError::KeyReused,
+                    error => AcceptError::Store(error),
+                })
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use postkey_store::MessageState;
 
-use crate::support::{Bench, Say};
+use crate::support::{Bench, Say, submission, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_accepted_message_goes_out_with_its_stamp_and_a_timeline() {
@@ -18,6 +18,16 @@ async fn an_accepted_message_goes_out_with_its_stamp_and_a_timeline() {
     assert_eq!(seen.taken[0].mailbox, "noreply@contoso.example");
     assert_eq!(seen.taken[0].header("X-Postkey-Id").as_deref(), Some(id.to_string().as_str()));
     assert_eq!(seen.taken[0].header("Message-ID").as_deref(), Some("<one@contoso.example>"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_stored_goes_out_though_its_client_hung_up_before_the_answer() {
+    let bench = Bench::start().await;
+    let sender = bench.sender("noreply@contoso.example", true).await;
+    let mut accepting = Box::pin(bench.queue.accept(submission(sender, "one", None)));
+    assert!(futures_util::poll!(&mut accepting).is_pending());
+    drop(accepting);
+    until(|| async { bench.far_side.taken() == 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
