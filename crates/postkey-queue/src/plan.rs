@@ -1,6 +1,6 @@
 //! What a lane does next: looked at whenever anything happened to it, decided under the lock, done outside it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -24,6 +24,8 @@ enum Step {
 const LOW: usize = 16;
 /// By so many at once.
 const BATCH: usize = 64;
+/// A lane that was just looked at is not looked at again before this, or it would leave nobody else any time.
+const SOONEST: Duration = Duration::from_millis(1);
 /// More messages for a held domain than this are put off in the store instead of being passed over in memory.
 const MOST_PARKED: usize = 500;
 
@@ -95,7 +97,10 @@ impl Engine {
             steps.push(Step::Inbox(id));
         }
         lane.governor.recover(steady);
-        let mut wakes: Vec<Timestamp> = [lane.look_at, lane.inbox_at, lane.next_due()].into_iter().flatten().collect();
+        // What is due already and waits for a look to end is seen to when it ends: a timer for it would go off at once, again and
+        // again, and leave the look no time.
+        let looks = [lane.look_at, lane.inbox_at].into_iter().flatten().filter(|at| *at > now);
+        let mut wakes: Vec<Timestamp> = looks.chain(lane.next_due()).collect();
         match lane.not_before {
             Some(at) if at > now => wakes.push(at),
             _ => {
@@ -111,8 +116,9 @@ impl Engine {
             }
         }
         self.plan_fetch(state, id, steps);
+        let soonest = after(now, SOONEST);
         for at in wakes {
-            earlier |= state.arm(id, at);
+            earlier |= state.arm(id, at.max(soonest));
         }
         earlier
     }
