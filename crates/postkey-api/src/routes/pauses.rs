@@ -214,6 +214,7 @@ pub(crate) async fn add(
     check_text("name", Some(&name))?;
     check_text("reason", reason.as_ref())?;
     let found = find(&api, &caller, scope, &name).await?;
+    must_be_free_to_change(&api, &caller, &found).await?;
     let held = pause(&api, &caller, found, reason, until).await?;
     let location = format!("/v1/pauses/{}/{}", scope.word(), percent_encoded(&held.name));
     let mut response = answer(StatusCode::CREATED, &held);
@@ -252,6 +253,7 @@ pub(crate) async fn end(
         return Err(missing());
     }
     let found = find(&api, &caller, scope, &name).await?;
+    must_be_free_to_change(&api, &caller, &found).await?;
     let now = api.clock.now();
     let holds = api.store.holds().await?;
     let in_force = |hold: &Hold| hold.scope == found && hold.cause == HoldCause::Paused && is_in_force(hold, now);
@@ -295,6 +297,21 @@ async fn find(api: &Api, caller: &Caller, scope: PauseScope, name: &str) -> Resu
             let address = format!("x@{name}").parse::<postkey_base::EmailAddress>().map_err(|_| missing())?;
             Ok(HoldScope::Domain(address.domain().to_lowercase()))
         }
+    }
+}
+
+/// What somebody else holds back, a submitter's own key neither ends nor shortens: it may have been paused for what it sends.
+async fn must_be_free_to_change(api: &Api, caller: &Caller, scope: &HoldScope) -> Result<(), Refusal> {
+    let now = api.clock.now();
+    let by_another = |hold: &Hold| {
+        hold.scope == *scope
+            && hold.cause == HoldCause::Paused
+            && is_in_force(hold, now)
+            && hold.by.as_deref() != Some(caller.name())
+    };
+    match api.store.holds().await?.iter().any(by_another) {
+        true => caller.must_be_unbound(),
+        false => Ok(()),
     }
 }
 

@@ -62,3 +62,23 @@ async fn what_is_not_there_cannot_be_paused_and_a_submitters_key_pauses_only_its
     assert_eq!(listed["pauses"][0]["until"], Value::Null);
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_submitters_key_ends_its_own_pause_and_nobody_elses() {
+    let (house, key) = House::shop().await;
+    let all = house.key("all", None, &ALL).await;
+    let shop = "/v1/pauses/submitter/shop";
+    for (by, ends, status) in [(&key, &key, 204), (&key, &all, 204), (&all, &key, 403), (&all, &all, 204)] {
+        let made = house.json("POST", by, "/v1/pauses", &json!({"scope": "submitter", "name": "shop"})).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let ended = house.ask(request("DELETE", shop, ends).body(Body::empty()).unwrap()).await;
+        assert_eq!(ended.status, status, "{ended:?}");
+        if status == 403 {
+            assert_eq!(ended.code(), "api.bound_key");
+            let soon = json!({"scope": "submitter", "name": "shop", "until": "2099-01-01T00:00:00Z"});
+            assert_eq!(house.json("POST", ends, "/v1/pauses", &soon).await.code(), "api.bound_key");
+            assert_eq!(house.get(&all, "/v1/pauses").await.json()["pauses"][0]["until"], Value::Null);
+        }
+    }
+    house.close().await;
+}
