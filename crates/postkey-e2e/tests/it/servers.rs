@@ -193,14 +193,14 @@ impl Prepared {
         }
         let (user, group) = postfix_user();
         chown(self.path("state"), Some(user), Some(group)).expect("root may give a folder away");
-        // Access tokens are long: 2,048 bytes, Postfix's limit of a line, are not enough for one.
+        // As Exchange does, it leaves header addresses as they are. Access tokens are long: 2,048 bytes, Postfix's limit of a line, are not enough for one.
         self.write(
             "postfix/main.cf",
             &format!(
                 "compatibility_level = 3.6\nqueue_directory = {at}/queue\ndata_directory = {at}/state\n\
                  maillog_file = {at}/log\nmaillog_file_prefixes = {at}\nmyhostname = localhost\nmydestination =\n\
                  inet_interfaces = loopback-only\ninet_protocols = ipv4\nalias_maps =\nalias_database =\n\
-                 line_length_limit = 16384\nmessage_size_limit = 52428800\nsmtp_host_lookup = native\n{settings}"
+                 line_length_limit = 16384\nlocal_header_rewrite_clients =\nmessage_size_limit = 52428800\nsmtp_host_lookup = native\n{settings}"
             ),
         );
         self.write("postfix/master.cf", &format!("127.0.0.1:{port} inet n - n - - smtpd{SERVICES}"));
