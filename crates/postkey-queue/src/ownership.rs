@@ -103,6 +103,7 @@ impl Engine {
             "text": "postkey stopped while this attempt was under way: it may or may not have gone out",
         });
         let settlement = Settlement {
+            from: Some(MessageState::Sending),
             due_at: Some(look),
             attempts_delta: 1,
             outcome: Some(detail.clone()),

@@ -182,7 +182,9 @@ impl Engine {
         let times = (self.settings.settle_window, self.settings.give_up_after);
         let resolution = resolve(message, &doubt, &found, connected.on_unknown, times, now, rand::random());
         tracing::debug!(message = %message.id, ?found, ?resolution, "looked for a message whose outcome was unknown");
-        let settled = |to| Settlement::to(message.id, message.epoch, to);
+        // While it was looked for, a person may have sent it again: then that attempt tells.
+        let settled =
+            |to| Settlement { from: Some(MessageState::Unknown), ..Settlement::to(message.id, message.epoch, to) };
         let open = message.envelope.recipients.iter().filter(|one| settle::is_open(one)).count();
         match resolution {
             Resolution::Wait(at) => self.look_later(message, at, 1).await,
@@ -363,6 +365,7 @@ impl Engine {
         outcome["looks"] = json!(doubt.looks + looked);
         let settlement = Settlement {
             due_at: Some(at),
+            from: Some(MessageState::Unknown),
             outcome: Some(outcome),
             ..Settlement::to(message.id, message.epoch, MessageState::Unknown)
         };

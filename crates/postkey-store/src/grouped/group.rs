@@ -137,7 +137,7 @@ pub(super) struct Changed {
 
 /// An attempt begins; `None`: it may not.
 pub(super) fn begin(found: &Found, begin: &Begin) -> Option<Changed> {
-    let waits = matches!(found.state, MessageState::Queued | MessageState::Deferred | MessageState::Unknown);
+    let waits = matches!(found.state, MessageState::Queued | MessageState::Deferred);
     // The fence: who has lost the lane has the smaller epoch.
     (waits && found.epoch <= begin.epoch).then(|| Changed {
         state: MessageState::Sending,
@@ -160,7 +160,8 @@ pub(super) fn settle(found: &Found, settlement: &Settlement, now: Timestamp) -> 
         Failed | Cancelled => false,
         _ => true,
     };
-    if !open || found.epoch > settlement.epoch {
+    let moved_on = settlement.from.is_some_and(|from| from != found.state);
+    if !open || moved_on || found.epoch > settlement.epoch {
         return Ok(None);
     }
     let new_events = i64::try_from(settlement.events.len()).unwrap_or(i64::MAX);

@@ -37,6 +37,8 @@ pub struct Settlement {
     pub epoch: i64,
     /// Its new state.
     pub to: MessageState,
+    /// Only if it is in this state still; `None`: in any that is open.
+    pub from: Option<MessageState>,
     /// When the next thing is to happen; `None` leaves it.
     pub due_at: Option<Timestamp>,
     /// Whether the attempt counts: 0 or 1.
@@ -62,6 +64,7 @@ impl Settlement {
             id,
             epoch,
             to,
+            from: None,
             due_at: None,
             attempts_delta: 0,
             outcome: None,
@@ -103,8 +106,8 @@ impl GroupCommit {
         self.ask(|reply| Job::Accept(Box::new(message), reply)).await
     }
 
-    /// Marks a message as being sent, before it is: one that is queued, deferred or whose outcome is unknown. `false`: it is in
-    /// another state, because somebody cancelled it or another has it.
+    /// Marks a message as being sent, before it is: one that is queued or deferred. `false`: it is in another state, because
+    /// somebody cancelled it or another has it; what is unknown is queued again first.
     pub async fn begin_attempt(&self, id: MessageId, epoch: i64, event: NewMessageEvent) -> Result<bool, StoreError> {
         self.ask(|reply| Job::Begin(Begin { id, epoch, event }, reply)).await
     }

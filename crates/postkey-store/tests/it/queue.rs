@@ -179,7 +179,15 @@ async fn who_lost_the_lane_can_neither_begin_nor_settle(place: Place) {
     let now = store.message(id).await.unwrap().unwrap().due_at;
     assert_eq!(ids(&store.unknown_due(sender, now, 10).await.unwrap()), [id]);
     assert_eq!(store.next_unknown(sender).await.unwrap(), Some(now));
+    assert!(
+        !writer.begin_attempt(id, 5, event("attempt")).await.unwrap(),
+        "what is unknown is not sent again by itself"
+    );
+    let again = Settlement { from: Some(MessageState::Unknown), ..Settlement::to(id, 5, MessageState::Queued) };
+    writer.settle(again.clone()).await.unwrap();
     assert!(writer.begin_attempt(id, 5, event("attempt")).await.unwrap());
+    let late = writer.settle(again).await;
+    assert_eq!(late.unwrap_err().code(), "store.changed", "it is being sent: a second time is not begun");
     let missing = writer.settle(Settlement::to(MessageId::at(now), 5, MessageState::Accepted)).await;
     assert_eq!(missing.unwrap_err().code(), "store.changed");
 }
