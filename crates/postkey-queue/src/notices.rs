@@ -325,15 +325,19 @@ enum Place {
 fn kind_of(ip: IpAddr) -> Place {
     match ip {
         IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
+            let [a, b, c, _] = ip.octets();
             if ip.is_link_local() || ip.is_multicast() || ip.is_broadcast() || a == 0 || a >= 240 {
+                Place::Never
+            } else if [METADATA_ALIBABA, WIRE_SERVER_AZURE].contains(&ip) {
                 Place::Never
             } else if ip.is_private()
                 || ip.is_loopback()
                 || (a == 100 && (64..128).contains(&b))
-                || ip == METADATA_ALIBABA
+                // RFC 6890: protocol assignments, and benchmarks within one's own network.
+                || (a, b, c) == (192, 0, 0)
+                || (a == 198 && (18..20).contains(&b))
             {
-                if ip == METADATA_ALIBABA { Place::Never } else { Place::Private }
+                Place::Private
             } else {
                 Place::Public
             }
@@ -370,6 +374,8 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// Alibaba Cloud's metadata service lies among shared addresses.
 const METADATA_ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+/// Azure's machine agent looks like a public address.
+const WIRE_SERVER_AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 /// AWS's lies among private ones.
 const METADATA_AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
@@ -401,6 +407,11 @@ mod tests {
             ("fd12::1", Place::Private),
             ("169.254.169.254", Place::Never),
             ("100.100.100.200", Place::Never),
+            ("168.63.129.16", Place::Never),
+            ("64:ff9b::a83f:8110", Place::Never),
+            ("192.0.0.192", Place::Private),
+            ("198.19.0.1", Place::Private),
+            ("198.20.0.1", Place::Public),
             ("fd00:ec2::254", Place::Never),
             ("fe80::1", Place::Never),
             ("0.0.0.0", Place::Never),
