@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -74,6 +74,7 @@ impl Ticket {
         if address.is_loopback() {
             return Ok(());
         }
+        let address = whose(address);
         let mut inside = self.doorway.inside.lock().unwrap_or_else(PoisonError::into_inner);
         let count = inside.by_address.entry(address).or_default();
         if *count >= self.doorway.most_per_address {
@@ -97,6 +98,14 @@ impl Drop for Ticket {
                 inside.by_address.remove(&address);
             }
         }
+    }
+}
+
+/// One machine has a whole IPv6 /64, and with it as many addresses as it likes.
+fn whose(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
     }
 }
 
@@ -149,6 +158,15 @@ mod tests {
         again.is_for(there).unwrap();
         drop((again, second, third));
         assert_eq!(doorway.count(), 0);
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_count_together() {
+        let doorway = Doorway::new(9, 1, 10);
+        let mut first = doorway.enter().unwrap();
+        first.is_for("2001:db8::1".parse().unwrap()).unwrap();
+        assert_eq!(doorway.enter().unwrap().is_for("2001:db8::2:1".parse().unwrap()), Err(Full::FromThere));
+        doorway.enter().unwrap().is_for("2001:db8:0:1::1".parse().unwrap()).unwrap();
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct SubmissionSettings {
     pub host_name: String,
     /// Connections at once; one more hears 421.
     pub most_connections: usize,
-    /// Connections at once from one address; loopback is not counted.
+    /// Connections at once from one IPv4 address or IPv6 /64; loopback is not counted.
     pub most_per_address: usize,
     /// Recipients of one message; further ones hear 452 4.5.3. A mailbox takes 500 unless its administrator allows more.
     pub most_recipients: usize,
