@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use postkey_base::{Diagnose, EmailAddress};
-use postkey_queue::{AcceptError, Submission};
+use postkey_queue::Submission;
 use postkey_smtp::{
     EnhancedCode, Path, Reply,
     server::{self, Answer, Credentials, Mail, Received, Recipient, Session},
@@ -370,9 +370,6 @@ impl Conversation {
                     diagnosis.what,
                     diagnosis.why.map_or_else(String::new, |why| format!(": {why}"))
                 );
-                if !matches!(error, AcceptError::KeyReused | AcceptError::Backlog { .. }) {
-                    drop(counted);
-                }
                 Reply::new(reply.code, EnhancedCode::parse(reply.enhanced), [reply.text]).into()
             }
             Err(_) => {

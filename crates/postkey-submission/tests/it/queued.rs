@@ -85,15 +85,15 @@ async fn what_was_answered_with_an_id_is_in_the_store_byte_by_byte() {
     let mut client = Client::greeted(address).await;
     client.sign_in("scanner", &password).await;
     assert!(client.submit(FROM, &["a@x.example"], "A: b\n\n").await.starts_with("450 4.7.1 "));
-    // A directory that is opened later, as after a restart, has not forgotten.
+    drop(client);
+    assert!(submission.shutdown(Duration::from_secs(5)).await);
+    queue.shutdown(Duration::from_secs(5)).await;
+
+    // A directory that is opened after a restart has not forgotten.
     let later = Directory::open(house.store.clone(), house.clock.clock(), Arc::new(CarriesUnknown)).await.unwrap();
     let known = later.submitter("scanner").unwrap();
     let full = known.mail_from(Some(&FROM.parse().unwrap()), None, house.clock.clock().now()).unwrap_err();
     assert!(full.retry_after().is_some(), "{full}");
     later.close().await;
-
-    drop(client);
-    assert!(submission.shutdown(Duration::from_secs(5)).await);
-    queue.shutdown(Duration::from_secs(5)).await;
     house.close().await;
 }
