@@ -1,15 +1,14 @@
 //! Telling the sender of a message: a notification is made, put into the queue of a sender that works, and noted on the
 //! timeline of what it is about.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use postkey_store::{
-    IdempotencyKey, MessageId, MessageState, NewMessage, NewMessageEvent, Priority, QueuedEnvelope, QueuedMessage,
-    QueuedRecipient, SenderId, Via,
+    MessageId, MessageState, NewMessage, NewMessageEvent, Priority, QueuedEnvelope, QueuedMessage, QueuedRecipient,
+    SenderId, Settlement, Via,
 };
 use postkey_transport::Message;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
     dsn::{Dsn, Telling, told_of},
@@ -19,31 +18,51 @@ use crate::{
     settle::{self, Decision},
 };
 
-/// A store that fails is asked again; then the notification is given up and the timeline says so.
-const ATTEMPTS: u32 = 3;
+/// What the sender is told, and what the timeline says of it. All of it belongs into the commit that settles the message: then
+/// nobody is told twice of one attempt, and nothing that was settled goes untold.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Lines for the timeline of what it is about.
+    pub(crate) events: Vec<NewMessageEvent>,
+    /// The notifications, as they are stored and as their lanes take them.
+    notifications: Vec<(NewMessage, Message)>,
+}
+
+impl Told {
+    fn and(mut self, more: Self) -> Self {
+        self.events.extend(more.events);
+        self.notifications.extend(more.notifications);
+        self
+    }
+
+    /// What is to be stored.
+    pub(crate) fn messages(&self) -> Vec<NewMessage> {
+        self.notifications.iter().map(|(new, _)| new.clone()).collect()
+    }
+}
 
 impl Engine {
-    /// What a decision means for whoever submitted the message. Gives lines for its timeline.
+    /// What a decision means for whoever submitted the message.
     pub(crate) async fn tell_sender(
         self: &Arc<Self>,
         message: &QueuedMessage,
         decision: &Decision,
         bytes: Option<&Message>,
-    ) -> Vec<NewMessageEvent> {
-        let mut events = Vec::new();
+    ) -> Told {
+        let mut told = Told::default();
         let why = why(&decision.detail);
         if !decision.failed.is_empty() {
-            events.extend(self.tell(message, Telling::Failure, &decision.failed, bytes, why.as_deref()).await);
+            told = told.and(self.tell(message, Telling::Failure, &decision.failed, bytes, why.as_deref()).await);
         }
         if decision.to == MessageState::Accepted && !decision.taken.is_empty() {
-            events.extend(self.tell(message, Telling::Relayed, &decision.taken, bytes, None).await);
+            told = told.and(self.tell(message, Telling::Relayed, &decision.taken, bytes, None).await);
         }
         if decision.newly_late {
             let envelope = decision.envelope.as_ref().unwrap_or(&message.envelope);
             let open: Vec<_> = envelope.recipients.iter().filter(|one| settle::is_open(one)).cloned().collect();
-            events.extend(self.tell(message, Telling::Delay, &open, bytes, why.as_deref()).await);
+            told = told.and(self.tell(message, Telling::Delay, &open, bytes, why.as_deref()).await);
         }
-        events
+        told
     }
 
     /// It was given up after its outcome had been unknown.
@@ -52,17 +71,13 @@ impl Engine {
         message: &QueuedMessage,
         detail: &Value,
         bytes: Option<&Message>,
-    ) -> Vec<NewMessageEvent> {
+    ) -> Told {
         let open: Vec<_> = message.envelope.recipients.iter().filter(|one| settle::is_open(one)).cloned().collect();
         self.tell(message, Telling::Failure, &open, bytes, why(detail).as_deref()).await
     }
 
     /// Its outcome stays unknown.
-    pub(crate) async fn tell_of_doubt(
-        self: &Arc<Self>,
-        message: &QueuedMessage,
-        detail: &Value,
-    ) -> Vec<NewMessageEvent> {
+    pub(crate) async fn tell_of_doubt(self: &Arc<Self>, message: &QueuedMessage, detail: &Value) -> Told {
         let open: Vec<_> = message.envelope.recipients.iter().filter(|one| settle::is_open(one)).cloned().collect();
         self.tell(message, Telling::Doubt, &open, None, why(detail).as_deref()).await
     }
@@ -74,10 +89,10 @@ impl Engine {
         recipients: &[QueuedRecipient],
         bytes: Option<&Message>,
         why: Option<&str>,
-    ) -> Vec<NewMessageEvent> {
+    ) -> Told {
         let recipients = told_of(telling, message, recipients);
-        let Some(to) = message.envelope.from.clone().filter(|_| !recipients.is_empty()) else { return Vec::new() };
-        let Some((sender, from, works)) = self.sender_that_works(message.sender) else { return Vec::new() };
+        let Some(to) = message.envelope.from.clone().filter(|_| !recipients.is_empty()) else { return Told::default() };
+        let Some((sender, from, works)) = self.sender_that_works(message.sender) else { return Told::default() };
         let now = self.clock.now();
         let stored;
         let original = match bytes {
@@ -103,10 +118,7 @@ impl Engine {
             id: id.uuid(),
         }
         .write();
-        let Ok(parsed) = Message::parse(text) else { return Vec::new() };
-        // The same attempt tells once, even if a crash lets it be settled twice.
-        let key = format!("dsn/{}/{}/{}", telling.word(), message.id, message.attempts);
-        let fingerprint = Sha256::digest(key.as_bytes()).into();
+        let Ok(parsed) = Message::parse(text) else { return Told::default() };
         let new = NewMessage {
             id,
             submitter: None,
@@ -124,7 +136,7 @@ impl Engine {
             due_at: None,
             via: Via::Own,
             remote: None,
-            idempotency_key: Some(IdempotencyKey { key, fingerprint }),
+            idempotency_key: None,
             events: vec![NewMessageEvent {
                 kind: "queued",
                 detail: json!({ "about": message.id, "tells": telling.word() }),
@@ -132,29 +144,24 @@ impl Engine {
             accepted_at: now,
             graph_json: false,
         };
-        let mut wait = Duration::from_millis(200);
-        for _ in 0..ATTEMPTS {
-            match self.commit.accept(new.clone()).await {
-                Ok(accepted) => {
-                    if !accepted.repeated {
-                        self.offer(queued(&new), parsed.clone());
-                    }
-                    let mut detail =
-                        json!({ "tells": telling.word(), "to": to, "message": accepted.id, "sender": sender });
-                    if !works {
-                        detail["pending"] = json!("no sender of this tenant can send now: it waits with the others");
-                    }
-                    return vec![NewMessageEvent { kind: "notification", detail }];
-                }
-                Err(error) => {
-                    tracing::warn!(about = %message.id, %error, "a notification could not be stored");
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
-                }
-            }
+        let mut detail = json!({ "tells": telling.word(), "to": to, "message": id, "sender": sender });
+        if !works {
+            detail["pending"] = json!("no sender of this tenant can send now: it waits with the others");
         }
-        let detail = json!({ "tells": telling.word(), "to": to, "text": "the notification could not be stored" });
-        vec![NewMessageEvent { kind: "notification_lost", detail }]
+        let events = vec![NewMessageEvent { kind: "notification", detail }];
+        Told { events, notifications: vec![(new, parsed)] }
+    }
+
+    /// Settles a message together with what its sender is told, and lets the notifications go.
+    pub(crate) async fn settle_and_tell(self: &Arc<Self>, settlement: Settlement, told: Told) {
+        if self.settle(Settlement { messages: told.messages(), ..settlement }).await {
+            for (new, parsed) in told.notifications {
+                self.offer(queued(&new), parsed);
+            }
+        } else if !told.notifications.is_empty() {
+            // An answer that did not come back from the store: they may be there.
+            self.refresh.notify_one();
+        }
     }
 
     /// The same sender if its lane works, else another of its tenant that does, else the same; with its mailbox.

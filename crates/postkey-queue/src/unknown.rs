@@ -231,27 +231,29 @@ impl Engine {
             Resolution::GiveUp => {
                 let mut detail = message.outcome.clone().unwrap_or_else(|| json!({}));
                 detail["gave_up_after_attempts"] = json!(message.attempts);
-                let mut events = self.tell_of_failure(message, &detail, None).await;
-                events.insert(0, NewMessageEvent { kind: "failed", detail: detail.clone() });
+                let told = self.tell_of_failure(message, &detail, None).await;
+                let failed = NewMessageEvent { kind: "failed", detail: detail.clone() };
+                let events = [failed].into_iter().chain(told.events.iter().cloned()).collect();
                 let notices = self.notices_about("message.failed", message, &detail, &connected.name);
-                self.settle(Settlement { outcome: Some(detail), events, notices, ..settled(MessageState::Failed) })
-                    .await;
+                let failed = Settlement { outcome: Some(detail), events, notices, ..settled(MessageState::Failed) };
+                self.settle_and_tell(failed, told).await;
             }
             Resolution::Final => {
                 let mut detail = message.outcome.clone().unwrap_or_else(|| json!({}));
                 detail["final"] = json!(true);
-                let mut events = self.tell_of_doubt(message, &detail).await;
+                let told = self.tell_of_doubt(message, &detail).await;
                 let text = "nobody can tell whether it went out, and its sender does not allow to send it twice: it stays unknown";
-                events.insert(0, NewMessageEvent { kind: "unknown", detail: json!({ "text": text, "final": true }) });
+                let unknown = NewMessageEvent { kind: "unknown", detail: json!({ "text": text, "final": true }) };
+                let events = [unknown].into_iter().chain(told.events.iter().cloned()).collect();
                 let notices = self.notices_about("message.unknown", message, &detail, &connected.name);
-                self.settle(Settlement {
+                let settlement = Settlement {
                     due_at: Some(never()),
                     outcome: Some(detail),
                     events,
                     notices,
                     ..settled(MessageState::Unknown)
-                })
-                .await;
+                };
+                self.settle_and_tell(settlement, told).await;
             }
         }
     }

@@ -277,13 +277,13 @@ impl Engine {
             envelope: decision.envelope.clone(),
             events: [NewMessageEvent { kind: decision.kind, detail: decision.detail.clone() }]
                 .into_iter()
-                .chain(told)
+                .chain(told.events.iter().cloned())
                 .collect(),
             recipients_sent: u32::try_from(decision.taken.len()).unwrap_or(u32::MAX),
             notices,
             ..Settlement::to(queued.id, queued.epoch, decision.to)
         };
-        self.settle(settlement).await;
+        self.settle_and_tell(settlement, told).await;
         tracing::info!(
             message.id = %queued.id,
             sender.name = connected.name,
@@ -344,22 +344,23 @@ impl Engine {
     }
 
     /// Commits a settlement, again and again while the store fails: the message stays in hand meanwhile, so nobody sends it
-    /// twice. Ends when the queue stops; then the next start finds the attempt and says that its outcome is unknown.
-    pub(crate) async fn settle(&self, settlement: Settlement) {
+    /// twice. Ends when the queue stops; then the next start finds the attempt and says that its outcome is unknown. `false`:
+    /// nothing was written.
+    pub(crate) async fn settle(&self, settlement: Settlement) -> bool {
         let mut wait = Duration::from_millis(200);
         loop {
             match self.commit.settle(settlement.clone()).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(StoreError::Changed { what }) => {
                     tracing::warn!(message = %settlement.id, what, "what became of an attempt was decided elsewhere");
-                    return;
+                    return false;
                 }
                 Err(error) => {
                     tracing::error!(message = %settlement.id, %error, "what became of an attempt could not be written down; trying again");
                 }
             }
             if self.stop.is_cancelled() {
-                return;
+                return false;
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(10));

@@ -33,6 +33,27 @@ async fn the_sender_of_a_failed_message_gets_a_notification_and_none_about_that(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_sent_again_and_fails_again_is_told_of_again() {
+    let bench = Bench::start().await;
+    let sender = bench.sender("noreply@contoso.example", true).await;
+    bench.far_side.says([Say::Refuse(400, "ErrorInvalidRecipients")]);
+    let id = bench.submit(sender, "one").await;
+    for told in 1..=2 {
+        bench.reaches(id, MessageState::Failed).await;
+        let all = || async { bench.store.search_messages(&MessageFilter::default()).await.unwrap() };
+        until(|| async {
+            let sent = |one: &postkey_store::QueuedMessage| one.via == Via::Own && one.state == MessageState::Accepted;
+            all().await.iter().filter(|one| sent(one)).count() == told
+        })
+        .await;
+        if told == 1 {
+            bench.far_side.says([Say::Refuse(400, "ErrorInvalidRecipients")]);
+            assert_eq!(bench.outbox().retry(&[id], "test").await.unwrap(), [id]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_hears_signed_what_became_of_a_message_and_is_asked_again_when_it_fails() {
     let settings =
         QueueSettings { webhooks_to_private: true, webhooks_by_http: true, ..QueueSettings::default().without_rates() };
