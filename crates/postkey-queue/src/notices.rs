@@ -326,9 +326,8 @@ fn kind_of(ip: IpAddr) -> Place {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();
-            if ip.is_link_local() || ip.is_multicast() || ip.is_broadcast() || a == 0 || a >= 240 {
-                Place::Never
-            } else if [METADATA_ALIBABA, WIRE_SERVER_AZURE].contains(&ip) {
+            let serves_machines = ip.is_link_local() || [METADATA_ALIBABA, WIRE_SERVER_AZURE].contains(&ip);
+            if serves_machines || ip.is_multicast() || ip.is_broadcast() || a == 0 || a >= 240 {
                 Place::Never
             } else if ip.is_private()
                 || ip.is_loopback()
