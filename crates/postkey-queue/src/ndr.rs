@@ -119,6 +119,8 @@ fn names(text: &str, code: &str) -> bool {
 }
 
 /// What a bounce says about more than its message.
+///
+/// Whoever received a message could forge a report about it, so none holds a lane until a person comes: it is tried again.
 pub(crate) fn hold_of(bounce: &Bounce) -> Option<HoldRequest> {
     let failed = bounce.recipients.iter().filter(|one| one.action == "failed");
     let mut holds = failed.filter_map(|one| {
@@ -148,7 +150,7 @@ pub(crate) fn hold_of(bounce: &Bounce) -> Option<HoldRequest> {
                 "Find out what sent the spam, then remove the mailbox from Restricted entities in the Microsoft Defender portal; \
                  then resume the sender.",
                 ScopeKind::Sender,
-                Probes::Never,
+                Probes::Quota,
             )
         } else if says("5.1.90") {
             (
@@ -161,7 +163,7 @@ pub(crate) fn hold_of(bounce: &Bounce) -> Option<HoldRequest> {
         } else {
             return None;
         };
-        let who = if probes == Probes::Never { Who::ExchangeAdministrator } else { Who::Wait };
+        let who = if code == "ndr.restricted_for_spam" { Who::ExchangeAdministrator } else { Who::Wait };
         let class = if scope == ScopeKind::Tenant { OutcomeClass::Tenant } else { OutcomeClass::Mailbox };
         let diagnosis = Diagnosis {
             code: code.into(),

@@ -33,7 +33,7 @@ fn some_codes_speak_of_more_than_one_message() {
         ("5.7.233", ScopeKind::Tenant, Probes::Quota),
         ("5.7.705", ScopeKind::Tenant, Probes::Quota),
         ("5.1.90", ScopeKind::Sender, Probes::Quota),
-        ("5.1.8 Access denied, bad outbound sender", ScopeKind::Sender, Probes::Never),
+        ("5.1.8 Access denied, bad outbound sender", ScopeKind::Sender, Probes::Quota),
     ] {
         let bounce = read(REPORT.replace("5.1.10", says).as_bytes()).unwrap();
         let hold = hold_of(&bounce).unwrap();

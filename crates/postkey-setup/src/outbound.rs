@@ -75,7 +75,7 @@ struct Can {
 /// Tokens carry new permissions, and SMTP is switched on, without the store learning of it.
 const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A token for SMTP is an extra: mail by Graph does not wait longer for it.
-const PATIENCE_FOR_MAIL_TOKEN: Duration = Duration::from_secs(5);
+const PATIENCE_FOR_OTHER_TOKEN: Duration = Duration::from_secs(5);
 /// How often the store is asked whether a command has changed something.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Senders kept at once; beyond it all are connected anew when they are next used.
@@ -222,7 +222,10 @@ impl SenderOutbound {
         let proved = proved(&connection.sender);
         let graph = async {
             match wanted {
-                Preference::Smtp => Ok(None),
+                // Only to look into Sent Items for what SMTP left unknown: mail goes without it.
+                Preference::Smtp => {
+                    Ok(timeout(PATIENCE_FOR_OTHER_TOKEN, app.graph_tokens().token()).await.ok().and_then(Result::ok))
+                }
                 Preference::Graph | Preference::Auto => app.graph_tokens().token().await.map(Some),
             }
         };
@@ -231,7 +234,7 @@ impl SenderOutbound {
                 Preference::Graph => Ok(None),
                 Preference::Smtp => app.mail_tokens().token().await.map(Some),
                 Preference::Auto => {
-                    Ok(timeout(PATIENCE_FOR_MAIL_TOKEN, app.mail_tokens().token()).await.ok().and_then(Result::ok))
+                    Ok(timeout(PATIENCE_FOR_OTHER_TOKEN, app.mail_tokens().token()).await.ok().and_then(Result::ok))
                 }
             }
         };

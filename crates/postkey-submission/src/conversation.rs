@@ -36,6 +36,7 @@ pub(crate) struct Conversation {
     listener: Arc<str>,
     mode: Mode,
     client: IpAddr,
+    by_network: bool,
     began: Instant,
     tls: Option<TlsFacts>,
     signed_in: Option<SignedIn>,
@@ -76,13 +77,14 @@ impl From<Reply> for Said {
 }
 
 impl Conversation {
-    /// Somebody known by its network is signed in from the start.
-    pub(crate) fn new(house: Arc<House>, listener: Arc<str>, mode: Mode, client: IpAddr) -> Self {
+    /// Somebody known by its network is signed in from the start; `by_network` is false where the address is only a proxy's.
+    pub(crate) fn new(house: Arc<House>, listener: Arc<str>, mode: Mode, client: IpAddr, by_network: bool) -> Self {
         let mut conversation = Self {
             house,
             listener,
             mode,
             client,
+            by_network,
             began: Instant::now(),
             tls: None,
             signed_in: None,
@@ -123,7 +125,7 @@ impl Conversation {
     }
 
     fn greet(&mut self) {
-        let known = self.house.directory.by_network(self.client);
+        let known = self.by_network.then(|| self.house.directory.by_network(self.client)).flatten();
         self.how = known.as_ref().map(|_| "network");
         self.signed_in = known.map(|known| SignedIn { known, secret: None });
     }

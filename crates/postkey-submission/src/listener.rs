@@ -132,14 +132,16 @@ async fn prepare(
     let local = stream.local_addr().ok()?;
     let peer_address = peer.ip().to_canonical();
     let mut wire = Wire::new(stream);
-    let mut client = peer_address;
+    let (mut client, mut by_network) = (peer_address, true);
     let failed = |error: &LinkError| {
         let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
         tracing::info!(listener.name = &**name, client.address = %peer_address, "connection ended: {error}{cause}");
     };
     if listener.proxies.iter().any(|network| network.contains(&peer_address)) {
         match wire.proxied(house.settings.handshake_within).await {
-            Ok(source) => client = source.map_or(peer_address, |source| source.ip().to_canonical()),
+            Ok(Some(source)) => client = source.ip().to_canonical(),
+            // The proxy speaks for itself (LOCAL) or does not say for whom: its own network is nobody's.
+            Ok(None) => by_network = false,
             Err(error) => {
                 failed(&error);
                 return None;
@@ -155,7 +157,7 @@ async fn prepare(
         return None;
     }
     let tls = house.tls.as_ref().map(|tls| tls.config());
-    let mut conversation = Conversation::new(Arc::clone(house), Arc::clone(name), listener.mode, client);
+    let mut conversation = Conversation::new(Arc::clone(house), Arc::clone(name), listener.mode, client, by_network);
     let mut link = Link::Clear(wire);
     if listener.mode == Mode::Implicit {
         let secured = match tls.clone() {

@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// What to do now. Ask again after each; an event that [`Event::asks`] is given once and wants its answer first.
-    #[allow(clippy::should_implement_trait)]
+    #[allow(clippy::should_implement_trait, reason = "it never ends, and it borrows")]
     pub fn next(&mut self) -> Event {
         loop {
             if let Some(event) = self.ready.take() {

@@ -1,8 +1,9 @@
 //! One `postkey serve` a data folder: a lock that ends with the process, however it ends; and the node's name.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::{Read, Seek, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -27,6 +28,8 @@ impl ServeLock {
     pub(crate) fn take(data: &Path, now: Timestamp) -> Result<Self, Failure> {
         let path = data.join("serve.lock");
         let failed = |cause| Failure::file(&path, "locked", cause);
+        // With a database elsewhere nothing has made the folder yet.
+        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed)?;
         // Never truncated before the lock is ours: the holder's words are in it.
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;

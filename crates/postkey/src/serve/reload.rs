@@ -1,4 +1,5 @@
-//! What changes while the server runs: certificates, limits, webhooks. What cannot change says that it needs a restart.
+//! What changes while the server runs: certificates. Other settings say that they need a restart; everything in the store
+//! (submitters, keys, senders, webhooks, pauses) is followed elsewhere.
 
 use std::{
     path::{Path, PathBuf},

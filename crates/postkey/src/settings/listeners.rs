@@ -73,7 +73,7 @@ pub(crate) struct SmtpListener {
     pub(crate) name: String,
     /// Address and port, or "off".
     pub(crate) listen: Listen,
-    /// How TLS begins: "starttls" (default), "implicit", or "plain" for devices whose TLS is too old (no passwords there beyond loopback).
+    /// How TLS begins: "starttls" (default), "implicit", or "plain" for devices whose TLS is too old (no passwords there: networks and a forced sender).
     #[serde(default)]
     pub(crate) mode: SmtpMode,
     /// Networks of load balancers that must begin with the PROXY protocol.
