@@ -210,13 +210,19 @@ fn slow_graph(guardian: &Guardian) -> Outcome<Vec<Row>> {
     ] {
         let bench = Bench::start(guardian, Delivery::Runs { latency_ms: 200, mailboxes }, None)?;
         let messages = mailboxes * 200;
-        load::run_all(&bench.smtp_each(messages))?;
-        let began = Instant::now();
-        let (from, to) = (messages / 5, messages - messages / 10);
-        bench.wait_until_accepted(from)?;
-        let at_from = began.elapsed();
-        bench.wait_until_accepted(to)?;
-        let rate = (to - from) as f64 / (began.elapsed() - at_from).as_secs_f64();
+        // Between a tenth and nine tenths of the way; what is handed in meanwhile is ahead all the time.
+        let (from, to) = (messages / 10, messages - messages / 10);
+        let loads = bench.smtp_each(messages);
+        let took = std::thread::scope(|both| -> Outcome<Duration> {
+            let handing_in = both.spawn(|| load::run_all(&loads));
+            bench.wait_until_accepted(from)?;
+            let began = Instant::now();
+            bench.wait_until_accepted(to)?;
+            let took = began.elapsed();
+            handing_in.join().unwrap_or_else(|_| Err("a load broke".into()))?;
+            Ok(took)
+        })?;
+        let rate = (to - from) as f64 / took.as_secs_f64();
         let allowed = mailboxes as f64 * 20.0;
         rows.push(row(what, format!("{rate:.0}/s, {:.0} % of it", 100.0 * rate / allowed)));
     }

@@ -230,8 +230,8 @@ context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 kept = []
 for _ in range(count):
     plain = socket.create_connection((host, port))
-    plain.recv(512); plain.sendall(b'EHLO idle.example\r\n'); plain.recv(1024)
-    plain.sendall(b'STARTTLS\r\n'); plain.recv(512)
+    plain.recv(512); plain.sendall(b'EHLO idle.example\\r\\n'); plain.recv(1024)
+    plain.sendall(b'STARTTLS\\r\\n'); plain.recv(512)
     kept.append(context.wrap_socket(plain))
 print('ready', flush=True)
 sys.stdin.read()
