@@ -5,5 +5,7 @@ mod emulated;
 mod faults;
 mod graph;
 mod kept;
+mod repair_law;
+mod repair_mutation;
 mod smtp;
 mod support;
